@@ -1,0 +1,132 @@
+"""The one audio door: every file is read, resampled and written here.
+
+Audio travels as float32 mono arrays (T,) in [-1, 1]. Files are read in blocks, so that what is held in memory is the
+mono result, not the file: an hour of stereo 96 kHz costs an hour of mono.
+Resampling is soxr (Rob Sykes) at its HQ setting, for preprocessing and conversion alike.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+BLOCK_SECONDS = 30
+FORMATS = tuple(f".{name.lower()}" for name in soundfile.available_formats()) + (".oga", ".opus", ".aif")
+
+
+class AudioError(ValueError):
+    """An audio file that cannot be read; the message names the file and the reason."""
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a file's header says."""
+
+    sample_rate: int
+    n_samples: int
+    channels: int
+
+    @property
+    def seconds(self) -> float:
+        return self.n_samples / self.sample_rate
+
+
+def is_audio(path: Path) -> bool:
+    """Whether the name ends as a format that libsndfile reads; hidden files (``._song.wav``) are not."""
+    return path.suffix.lower() in FORMATS and not path.name.startswith(".")
+
+
+def info(path: str | Path) -> AudioInfo:
+    """Read the header of ``path``. Raises AudioError as `load` does."""
+    with _open(path) as file:
+        return AudioInfo(sample_rate=file.samplerate, n_samples=file.frames, channels=file.channels)
+
+
+def load(path: str | Path, sample_rate: int) -> np.ndarray:
+    """Read ``path`` as float32 mono (T,) at ``sample_rate`` Hz; channels are averaged.
+
+    Raises:
+        AudioError: the file is missing, empty, cut off, or not audio, or holds NaN or infinite samples.
+    """
+    with _open(path) as file:
+        if file.samplerate == sample_rate:
+            return _join(_mono_blocks(file), path)
+        stream = soxr.ResampleStream(file.samplerate, sample_rate, 1, dtype="float32", quality="HQ")
+        parts = [stream.resample_chunk(block) for block in _mono_blocks(file)]
+        parts.append(stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True))
+        return _fit(_join(iter(parts), path), resampled_length(file.frames, file.samplerate, sample_rate))
+
+
+def load_native(path: str | Path) -> tuple[np.ndarray, int]:
+    """Read ``path`` as float32 mono (T,) at its own rate; returns the audio and that rate in Hz."""
+    with _open(path) as file:
+        return _join(_mono_blocks(file), path), file.samplerate
+
+
+def resample(wav: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
+    """Resample (T,) from ``from_rate`` to ``to_rate`` Hz; the length is that of `resampled_length`."""
+    wav = np.ascontiguousarray(wav, dtype=np.float32)
+    if from_rate == to_rate:
+        return wav
+    return _fit(soxr.resample(wav, from_rate, to_rate, quality="HQ"), resampled_length(len(wav), from_rate, to_rate))
+
+
+def resampled_length(n_samples: int, from_rate: int, to_rate: int) -> int:
+    """Samples at ``to_rate`` of ``n_samples`` at ``from_rate``, rounded half up: the same instant to half a sample."""
+    return (2 * n_samples * to_rate + from_rate) // (2 * from_rate)
+
+
+def save(path: str | Path, wav: np.ndarray, sample_rate: int, subtype: str | None = None) -> None:
+    """Write (T,) to ``path`` in the format of its suffix; the file appears whole or not at all.
+
+    ``subtype`` is libsndfile's (PCM_16, PCM_24, FLOAT); None takes PCM_16 where the format has it, else its default.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    if subtype is None and soundfile.check_format(path.suffix[1:].upper(), "PCM_16"):
+        subtype = "PCM_16"
+    try:
+        soundfile.write(part, wav, sample_rate, subtype=subtype)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _open(path: str | Path) -> soundfile.SoundFile:
+    path = Path(path)
+    if not path.is_file():
+        raise AudioError(f"{path}: no such audio file")
+    if path.stat().st_size == 0:
+        raise AudioError(f"{path}: the file is empty (0 bytes)")
+    try:
+        return soundfile.SoundFile(path)
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{path}: not readable as audio ({error.error_string})") from None
+
+
+def _mono_blocks(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
+    try:
+        for block in file.blocks(BLOCK_SECONDS * file.samplerate, dtype="float32", always_2d=True):
+            yield block.mean(axis=1, dtype=np.float32)
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{file.name}: damaged audio ({error.error_string})") from None
+
+
+def _join(parts: Iterator[np.ndarray], path: str | Path) -> np.ndarray:
+    held = [part for part in parts if len(part)]
+    if not held:
+        raise AudioError(f"{path}: the file holds no samples")
+    wav = np.concatenate(held) if len(held) > 1 else held[0]
+    if not np.isfinite(wav).all():
+        raise AudioError(f"{path}: the file holds NaN or infinite samples")
+    return wav
+
+
+def _fit(wav: np.ndarray, n_samples: int) -> np.ndarray:
+    """Cut or zero-pad the end by the sample or two by which a resampler may miss ``n_samples``."""
+    return wav[:n_samples] if len(wav) >= n_samples else np.pad(wav, (0, n_samples - len(wav)))

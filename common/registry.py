@@ -1,0 +1,47 @@
+"""A table from a name in config.json or on the command line to a class, imported only when built."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One member of a family: where its class is, and what can be known of it without importing it."""
+
+    target: str | None  # "package.module:ClassName"; None: a known name whose code is not written yet
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    dim: int | None = None  # feature channels
+    weights: str | None = None  # name in common.pretrained.FILES
+    package: str | None = None  # package of the index that the class imports, when it is optional
+    note: str = ""  # one line for the README's tables
+
+
+class Registry(dict[str, Entry]):
+    """Names of one family (speech encoders, f0 predictors, decoders, ...), in the order they are shown."""
+
+    def __init__(self, kind: str, entries: Mapping[str, Entry]) -> None:
+        super().__init__(entries)
+        self.kind = kind
+
+    def __missing__(self, name: str) -> Entry:
+        raise ValueError(f"unknown {self.kind} {name!r}; choose one of: {', '.join(self)}")
+
+    def build(self, name: str, **kwargs: Any) -> Any:
+        """Import the class of ``name`` and construct it; explicit ``kwargs`` are added to the entry's own.
+
+        Raises:
+            ValueError: unknown name.
+            NotAvailableError: a name of the 4.1 family that this version cannot build yet.
+        """
+        entry = self[name]
+        if entry.target is None:
+            ready = ", ".join(n for n, e in self.items() if e.target)
+            raise NotAvailableError(f"{self.kind} {name!r} is not available yet; available now: {ready}")
+        module, _, cls = entry.target.partition(":")
+        return getattr(import_module(module), cls)(**entry.kwargs, **kwargs)
+
+
+class NotAvailableError(ValueError):
+    """A known option of the 4.1 family that this version does not carry out yet."""
