@@ -1,0 +1,114 @@
+"""Vocoder files: what users download is read, and everything else is refused with the reason."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from common.registry import NotAvailableError
+from tests.parity import Case, assert_close
+from vdecoder import VOCODERS, build_vocoder
+from vdecoder.vocoder import LOG10_PER_LN, build_generator
+
+TINY = {
+    "sampling_rate": 16000,
+    "num_mels": 8,
+    "n_fft": 128,
+    "hop_size": 32,
+    "win_size": 128,
+    "fmin": 40,
+    "fmax": 8000,
+    "resblock": "1",
+    "upsample_rates": [8, 4],
+    "upsample_kernel_sizes": [16, 8],
+    "upsample_initial_channel": 16,
+    "resblock_kernel_sizes": [3],
+    "resblock_dilation_sizes": [[1, 3]],
+}
+
+
+def write_vocoder(folder: Path, **changes) -> Path:
+    config = TINY | changes
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    torch.save({"generator": build_generator(TINY).state_dict()}, folder / "model")
+    return folder / "model"
+
+
+def test_golden_file(tmp_path: Path, zero_noise: None) -> None:
+    case = Case("nsf_hifigan")
+    (tmp_path / "config.json").write_text(json.dumps(case.info["config"]), encoding="utf-8")
+    torch.save({"generator": case.state_dict()}, tmp_path / "model")
+    arrays = {key: torch.from_numpy(value) for key, value in case.arrays().items()}
+    vocoder = build_vocoder("nsf-hifigan", tmp_path / "model", "cpu")
+    assert_close(vocoder.infer(arrays["mel"], arrays["f0"]), arrays["wav"].squeeze(1), max_abs=1e-4)
+    assert (vocoder.sample_rate, vocoder.hop_length, vocoder.n_mels) == (44100, 512, 128)
+
+
+def test_round_trip_of_shapes_and_speed(tmp_path: Path) -> None:
+    vocoder = build_vocoder("nsf-hifigan", write_vocoder(tmp_path), "cpu")
+    mel = vocoder.extract(torch.randn(2, 320))
+    assert mel.shape == (2, 8, 10)
+    assert vocoder.infer(mel, torch.full((2, 10), 200.0)).shape == (2, 320)
+    assert vocoder.extract(torch.randn(2, 320), keyshift=3, speed=0.5).shape == (2, 8, 20)
+
+
+def test_log10_networks_get_log10_mels(tmp_path: Path, zero_noise: None) -> None:
+    path, f0 = write_vocoder(tmp_path), torch.full((1, 6), 200.0)
+    natural, log10 = build_vocoder("nsf-hifigan", path, "cpu"), build_vocoder("nsf-hifigan-log10", path, "cpu")
+    mel = torch.randn(1, 8, 6)
+    assert_close(log10.infer(mel, f0), natural.infer(mel * LOG10_PER_LN, f0), max_abs=1e-6)
+
+
+def test_generator_argument_leaves_the_global_state(tmp_path: Path) -> None:
+    vocoder = build_vocoder("nsf-hifigan", write_vocoder(tmp_path), "cpu")
+    before = torch.get_rng_state()
+    vocoder.infer(torch.zeros(1, 8, 4), torch.zeros(1, 4), generator=torch.Generator().manual_seed(3))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("change", [{"mini_nsf": True}, {"noise_sigma": 0.1}])
+def test_newer_networks_are_named(tmp_path: Path, change: dict) -> None:
+    with pytest.raises(NotAvailableError, match="not available yet"):
+        build_vocoder("nsf-hifigan", write_vocoder(tmp_path, **change), "cpu")
+
+
+def test_pitch_augmented_training_is_the_same_network(tmp_path: Path) -> None:
+    build_vocoder("nsf-hifigan", write_vocoder(tmp_path, pc_aug=True, mini_nsf=False, noise_sigma=0.0), "cpu")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hop_size": 64}, "upsample_rates multiply to 32, but hop_size is 64"),
+        ({"upsample_initial_channel": 32}, "does not fit"),
+    ],
+)
+def test_config_that_does_not_fit(tmp_path: Path, change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_vocoder("nsf-hifigan", write_vocoder(tmp_path, **change), "cpu")
+
+
+def test_missing_files_and_keys(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="common.pretrained get nsf-hifigan"):
+        build_vocoder("nsf-hifigan", tmp_path / "model", "cpu")
+    path = write_vocoder(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({k: v for k, v in TINY.items() if k != "fmin"}), encoding="utf-8")
+    with pytest.raises(ValueError, match="missing fmin"):
+        build_vocoder("nsf-hifigan", path, "cpu")
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(FileNotFoundError, match="belongs beside its weights"):
+        build_vocoder("nsf-hifigan", path, "cpu")
+
+
+def test_file_without_generator(tmp_path: Path) -> None:
+    path = write_vocoder(tmp_path)
+    torch.save({"model": {}}, path)
+    with pytest.raises(ValueError, match="no key 'generator'"):
+        build_vocoder("nsf-hifigan", path, "cpu")
+
+
+def test_names() -> None:
+    assert list(VOCODERS) == ["nsf-hifigan", "nsf-hifigan-log10"]
+    with pytest.raises(ValueError, match="unknown vocoder 'x'"):
+        build_vocoder("x", "model")

@@ -1,0 +1,118 @@
+"""Stand-alone mel vocoder: the NSF-HiFiGAN files of the DiffSinger community, and the mels they were trained on.
+
+A file ``{"generator": state dict}`` with its config.json beside it. Symbols: B batch, T samples, M mels, F frames.
+Format: github.com/openvpi/vocoders, releases of 2022.12 and 2024.02.
+Checked against: golden cases nsf_hifigan, mel_spec.
+"""
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from common import checkpoint, devices
+from common.config import read_json
+from common.registry import NotAvailableError
+from modules.layers import remove_weight_norms
+from modules.mel_processing import vocoder_mel
+from vdecoder.nsf_hifigan import NSFHiFiGAN
+
+LOG10_PER_LN = 1 / math.log(10)  # networks trained on log10 mels are fed natural ones times this
+
+# Keys of config.json that the generator and the mel are built from.
+REQUIRED = (
+    *("sampling_rate", "num_mels", "n_fft", "hop_size", "win_size", "fmin", "fmax", "resblock", "upsample_rates"),
+    *("upsample_kernel_sizes", "upsample_initial_channel", "resblock_kernel_sizes", "resblock_dilation_sizes"),
+)
+# Keys that, when set, change the network into one that is not written yet.
+OTHER_NETWORK = ("mini_nsf", "noise_sigma")
+
+
+class Vocoder:
+    """A loaded vocoder, for inference only.
+
+    Attributes ``sample_rate`` (Hz), ``hop_length`` (samples per frame), ``n_mels`` and ``device``.
+
+    Raises:
+        FileNotFoundError: no weights at ``path``, or no config.json beside them.
+        ValueError: a config.json without a needed key or whose sizes do not fit, weights of another shape, an absent
+            device.
+        NotAvailableError: a network with a mini-NSF source or with noise in its input (2025.02).
+    """
+
+    def __init__(self, path: str | PathLike[str], device: str | torch.device | None = None, *, log10: bool = False):
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"no vocoder weights at {path}: run python -m common.pretrained get nsf-hifigan")
+        config_path = path.parent / "config.json"
+        if not config_path.is_file():
+            raise FileNotFoundError(f"no {config_path}: the vocoder's config.json belongs beside its weights")
+        config = read_json(config_path)
+        _check(config, config_path)
+        self.device = devices.resolve(device)
+        self.sample_rate, self.hop_length = config["sampling_rate"], config["hop_size"]
+        self.n_mels, self.log10 = config["num_mels"], log10
+        self._mel = partial(
+            vocoder_mel,
+            sample_rate=self.sample_rate,
+            n_fft=config["n_fft"],
+            hop_length=self.hop_length,
+            win_length=config["win_size"],
+            n_mels=self.n_mels,
+            fmin=config["fmin"],
+            fmax=config["fmax"],
+        )
+        generator = build_generator(config)
+        state = checkpoint.read(path).get("generator")
+        if not isinstance(state, Mapping):
+            raise ValueError(f"{path} is no vocoder: it has no key 'generator'")
+        checkpoint.load_weights(generator, state, where=path)
+        remove_weight_norms(generator)
+        self.generator = generator.eval().requires_grad_(False).to(self.device)
+
+    @torch.no_grad()
+    def extract(self, wav: Tensor, keyshift: float = 0, speed: float = 1) -> Tensor:
+        """wav (B, T) at ``sample_rate`` -> natural-log mel (B, M, F); F = T // hop_length at speed 1.
+
+        ``keyshift`` moves the spectrum by that many semitones; ``speed`` above 1 makes proportionally fewer frames.
+        """
+        return self._mel(wav.to(self.device), keyshift=keyshift, speed=speed)
+
+    @torch.no_grad()
+    def infer(self, mel: Tensor, f0: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Natural-log mel (B, M, F), f0 (B, F) in Hz, 0 where unvoiced -> wav (B, F * hop_length) in [-1, 1].
+
+        ``generator`` supplies the random phases and noise of the source instead of torch's global state.
+        """
+        mel = mel.to(self.device)
+        if self.log10:
+            mel = mel * LOG10_PER_LN
+        return self.generator(mel, f0.to(self.device), generator=generator).squeeze(1)
+
+
+def build_generator(config: Mapping[str, Any]) -> NSFHiFiGAN:
+    """The generator that a vocoder's config.json describes, with untrained weights."""
+    return NSFHiFiGAN(
+        sample_rate=config["sampling_rate"],
+        inter_channels=config["num_mels"],
+        phase_at_frame_rate=True,
+        resblock=str(config["resblock"]),
+        **{key: config[key] for key in REQUIRED if key.startswith(("upsample_", "resblock_"))},
+    )
+
+
+def _check(config: Mapping[str, Any], where: Path) -> None:
+    missing = [key for key in REQUIRED if key not in config]
+    if missing:
+        raise ValueError(f"{where}: missing {', '.join(missing)}")
+    for key in OTHER_NETWORK:
+        if config.get(key):
+            raise NotAvailableError(f"{where}: vocoders with {key} (PC-NSF-HiFiGAN 2025.02) are not available yet")
+    product = math.prod(config["upsample_rates"])
+    if product != config["hop_size"]:
+        raise ValueError(f"{where}: upsample_rates multiply to {product}, but hop_size is {config['hop_size']}")
