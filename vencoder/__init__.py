@@ -1,0 +1,67 @@
+"""Speech encoders: the names that config.json's ``model.speech_encoder`` and ``--speech_encoder`` may hold."""
+
+from pathlib import Path
+
+from common import devices
+from common.registry import Entry, Registry
+from vencoder.encoder import SpeechEncoder
+
+SPEECH_ENCODERS = Registry(
+    "speech encoder",
+    {
+        "vec768l12": Entry(
+            "vencoder.contentvec:ContentVec",
+            {"layer": 12},
+            dim=768,
+            weights="contentvec",
+            note="ContentVec, layer 12; the default of 4.1",
+        ),
+        "vec256l9": Entry(
+            "vencoder.contentvec:ContentVec",
+            {"layer": 9, "project": True},
+            dim=256,
+            weights="contentvec",
+            note="ContentVec, layer 9 projected; every 4.0 model",
+        ),
+        "hubertsoft": Entry(
+            "vencoder.hubertsoft:HubertSoft", dim=256, weights="hubert-soft", note="HuBERT soft units; models of 3.0"
+        ),
+        "cepstral": Entry(
+            "vencoder.cepstral:CepstralEncoder", dim=60, note="computed from the audio itself: nothing to download"
+        ),
+        "whisper-ppg": Entry(None, dim=1024, weights="whisper-ppg", note="Whisper medium, encoder output"),
+        "whisper-ppg-large": Entry(
+            None, dim=1280, weights="whisper-ppg-large", note="Whisper large-v2, encoder output"
+        ),
+        "cnhubertlarge": Entry(None, dim=1024, weights="cnhubertlarge", note="Chinese HuBERT large"),
+        "dphubert": Entry(None, dim=768, weights="dphubert", note="HuBERT base, distilled and pruned"),
+        "wavlmbase+": Entry(None, dim=768, weights="wavlmbase+", note="WavLM base+"),
+        "vec256l9-onnx": Entry(None, dim=256, note="vec256l9 from an .onnx file"),
+        "vec256l12-onnx": Entry(None, dim=256, note="ContentVec, layer 12 projected, from an .onnx file"),
+        "vec768l9-onnx": Entry(None, dim=768, note="ContentVec, layer 9, from an .onnx file"),
+        "vec768l12-onnx": Entry(None, dim=768, note="vec768l12 from an .onnx file"),
+        "hubertsoft-onnx": Entry(None, dim=256, note="hubertsoft from an .onnx file"),
+    },
+)
+
+
+def build(name: str, device: str | None = None, weights: Path | str | None = None) -> SpeechEncoder:
+    """Construct the speech encoder called ``name`` on ``device`` (None: chosen automatically).
+
+    ``weights`` is a file that replaces the one under ``pretrain/``.
+
+    Raises:
+        ValueError: unknown name or device, ``weights`` for an encoder that has none, or a file of another model.
+        NotAvailableError: a name of the 4.1 family that this version cannot build yet.
+        FileNotFoundError: the weights are not there; the message says where they belong and how to fetch them.
+    """
+    entry = SPEECH_ENCODERS[name]
+    if entry.weights is None or entry.target is None:
+        if weights is not None and entry.target is not None:
+            raise ValueError(f"speech encoder {name!r} has no weights file, but {weights} was given")
+        return SPEECH_ENCODERS.build(name, device=devices.resolve(device))
+    if weights is None:
+        from common import pretrained
+
+        weights = pretrained.require(entry.weights)
+    return SPEECH_ENCODERS.build(name, device=devices.resolve(device), weights=Path(weights))
