@@ -1,0 +1,1 @@
+"""Networks behind the pitch trackers; they touch no file."""
