@@ -1,0 +1,336 @@
+"""Training of the synthesizer against its discriminators: the journey behind train.py.
+
+Letters as in VITS (Kim, Kong and Son 2021, arXiv:2106.06103): z latent, _q posterior, _p prior, y waveform.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import l1_loss, mse_loss
+from torch.utils.data import DataLoader
+
+from common import checkpoint, devices
+from common.checkpoint import CheckpointError
+from common.config import Config
+from common.formats import write_atomically
+from models import MultiPeriodDiscriminator, SynthesizerTrn
+from modules.losses import discriminator_loss, feature_loss, generator_loss, kl_loss
+from modules.masking import take_segments
+from modules.mel_processing import spec_to_mel, spectrogram
+from pipeline.dataset import Batch, BatchSampler, ClipDataset, ClipKey, collate
+from pipeline.reporting import Reporter
+from pipeline.training import NonFiniteLossError, RunOptions, TrainState, run
+
+logger = logging.getLogger(__name__)
+
+VALIDATION_CLIPS = 8  # at most: they are synthesised whole, one after the other
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What is asked of train.py besides the config."""
+
+    folder: Path  # logs/44k
+    base: Path | None = None  # folder of G_0.pth and D_0.pth; None: ``folder``
+    device: str | None = None
+    max_steps: int | None = None
+    max_minutes: float | None = None
+
+
+class GanTask:
+    """Generator, discriminators, their optimizers, and where they are stored."""
+
+    def __init__(self, config: Config, folder: Path, device: torch.device, validation: ClipDataset) -> None:
+        self.config, self.folder, self.device, self.validation = config, folder, device, validation
+        train, data = config.train, config.data
+        torch.manual_seed(train.seed)
+        self.hop, self.segment_frames = data.hop_length, train.segment_size // data.hop_length
+        model = config.as_dict()["model"]
+        self.generator = SynthesizerTrn(data.filter_length // 2 + 1, self.segment_frames, **model).to(device)
+        self.discriminator = MultiPeriodDiscriminator(base_channels=train.discriminator_channels).to(device)
+        optimizer = partial(
+            torch.optim.AdamW,
+            lr=train.learning_rate,
+            betas=tuple(train.betas),
+            eps=train.eps,
+            fused=device.type != "mps",
+        )
+        self.optim_g = optimizer(self.generator.parameters())
+        self.optim_d = optimizer(self.discriminator.parameters())
+        half = {"fp16": torch.float16, "bf16": torch.bfloat16}[train.half_type]
+        self.autocast = partial(torch.autocast, device.type, half, enabled=train.fp16_run)
+        scaling = train.fp16_run and half == torch.float16 and device.type == "cuda"
+        self.scaler = torch.amp.GradScaler(device.type, enabled=scaling)
+        self.learning_rate = train.learning_rate
+        # What the steps call: the networks themselves, or their data-parallel wrappers.
+        self.net_g: nn.Module = self.generator
+        self.net_d: nn.Module = self.discriminator
+        self.mel = partial(
+            spec_to_mel,
+            n_fft=data.filter_length,
+            n_mels=data.n_mel_channels,
+            sample_rate=data.sampling_rate,
+            fmin=data.mel_fmin,
+            fmax=data.mel_fmax,
+        )
+
+    def spec(self, wav: Tensor) -> Tensor:
+        """wav (B, T) -> linear magnitude spectrogram (B, bins, F)."""
+        data = self.config.data
+        return spectrogram(wav, n_fft=data.filter_length, hop_length=data.hop_length, win_length=data.win_length)
+
+    # ---- one update
+
+    def begin_epoch(self, epoch: int) -> float:
+        """Exponential decay per epoch after a linear warm-up: a function of the epoch alone."""
+        train = self.config.train
+        if epoch <= train.warmup_epochs:
+            self.learning_rate = train.learning_rate * epoch / train.warmup_epochs
+        else:
+            self.learning_rate = train.learning_rate * train.lr_decay ** (epoch - 1)
+        for optimizer in (self.optim_g, self.optim_d):
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rate
+        self.net_g.train()
+        self.net_d.train()
+        return self.learning_rate
+
+    def step(self, batch: Batch, step: int) -> dict[str, Tensor | float]:
+        """Update the discriminators (from ``discriminator_start`` on), then the generator."""
+        adversarial = step >= self.config.train.discriminator_start
+        spec = self.spec(batch.wav.squeeze(1))  # (B, bins, F)
+        with self.autocast():
+            y_hat, starts, z_mask, latents, pred_lf0, _, lf0 = self.net_g(
+                batch.units,
+                batch.f0,
+                batch.uv,
+                spec,
+                g=batch.speaker,
+                c_lengths=batch.lengths,
+                spec_lengths=batch.lengths,
+                vol=batch.volume,
+            )
+        y = take_segments(batch.wav, starts * self.hop, self.config.train.segment_size)  # (B, 1, segment)
+        y_mel = take_segments(self.mel(spec), starts, self.segment_frames)
+        y_hat_mel = self.mel(self.spec(y_hat.squeeze(1).float()))
+        losses: dict[str, Tensor | float] = {}
+        if adversarial:
+            losses["disc"] = self._step_discriminator(y, y_hat.detach())
+        _, z_p, m_p, logs_p, _, logs_q = latents
+        parts = {
+            "mel": self.config.train.c_mel * l1_loss(y_mel, y_hat_mel),
+            "kl": self.config.train.c_kl * kl_loss(z_p, logs_q, m_p, logs_p, z_mask),
+        }
+        if self.config.model.use_automatic_f0_prediction:
+            parts["lf0"] = mse_loss(pred_lf0.float(), lf0.float())
+        self.discriminator.requires_grad_(False)  # a quarter to half of the work of the generator's update
+        if adversarial:
+            with self.autocast():
+                _, fake_scores, real_maps, fake_maps = self.discriminator(y, y_hat)
+            parts["gen"] = generator_loss(fake_scores)[0]
+            parts["fm"] = feature_loss(real_maps, fake_maps)
+        losses["grad_norm_g"] = self._update(self.optim_g, self.generator, parts)
+        self.discriminator.requires_grad_(True)
+        self.scaler.update()
+        losses |= {name: value.detach() for name, value in parts.items()}
+        losses["mel_l1"] = parts["mel"].detach() / self.config.train.c_mel
+        return losses
+
+    def _step_discriminator(self, y: Tensor, y_hat: Tensor) -> Tensor:
+        with self.autocast():
+            real_scores, fake_scores, _, _ = self.net_d(y, y_hat)
+        loss, _, _ = discriminator_loss(real_scores, fake_scores)
+        self._update(self.optim_d, self.discriminator, {"disc": loss})
+        return loss.detach()
+
+    def _update(self, optimizer: torch.optim.Optimizer, net: nn.Module, losses: Mapping[str, Tensor]) -> Tensor:
+        """Step ``optimizer`` down the sum of ``losses``; returns the gradient norm before any clipping."""
+        total = torch.stack(list(losses.values())).sum()
+        if not torch.isfinite(total):
+            bad = [name for name, value in losses.items() if not torch.isfinite(value)]
+            raise NonFiniteLossError(f"loss {', '.join(bad)} is not finite")
+        optimizer.zero_grad()
+        self.scaler.scale(total).backward()
+        self.scaler.unscale_(optimizer)
+        limit = self.config.train.clip_grad_norm or float("inf")
+        norm = nn.utils.clip_grad_norm_(net.parameters(), limit)
+        self.scaler.step(optimizer)
+        return norm
+
+    # ---- validation
+
+    @torch.no_grad()
+    def validate(self, step: int, reporter: Reporter) -> dict[str, float]:
+        """Synthesise validation clips from the prior, as conversion does; returns the mean L1 of their log-mels."""
+        self.generator.eval()
+        distances = []
+        for index in range(min(len(self.validation), VALIDATION_CLIPS)):
+            batch = collate([self.validation[ClipKey(0, index)]]).to(self.device)
+            y_hat, _ = self.generator.infer(batch.units, batch.f0, batch.uv, g=batch.speaker, vol=batch.volume)
+            mels = [self.mel(self.spec(wav.squeeze(1).float())) for wav in (batch.wav, y_hat)]
+            distances.append(l1_loss(*mels).item())
+            name = f"{index}_{Path(batch.names[0]).stem}"
+            reporter.audio(f"{name}/synthesised", y_hat[0, 0].float().cpu().numpy(), step)
+            reporter.audio(f"{name}/recorded", batch.wav[0, 0].cpu().numpy(), step)
+            shown = dict(zip(("recorded", "synthesised"), (mel[0].cpu().numpy() for mel in mels), strict=True))
+            reporter.compare(name, shown, batch.f0[0].cpu().numpy(), step)
+        self.generator.train()
+        return {"mel_l1": sum(distances) / max(len(distances), 1)}
+
+    def is_finite(self) -> bool:
+        return all(
+            bool(torch.isfinite(p).all()) for net in (self.generator, self.discriminator) for p in net.parameters()
+        )
+
+    # ---- checkpoints
+
+    def save(self, state: TrainState) -> None:
+        """Write D and then G of ``state`` (a G with a D beside it is a whole pair), then remove the old ones."""
+        pair = checkpoint.pair_at(self.folder, state.step)
+        shared = {
+            "iteration": state.epoch,
+            "learning_rate": self.learning_rate,
+            "step": state.step,
+            "batch": state.batch,
+            "scaler": self.scaler.state_dict(),
+            "config": self.config.as_dict(),
+        }
+        checkpoint.save(
+            pair.discriminator,
+            {"model": self.discriminator.state_dict(), "optimizer": self.optim_d.state_dict(), **shared},
+        )
+        checkpoint.save(
+            pair.generator, {"model": self.generator.state_dict(), "optimizer": self.optim_g.state_dict(), **shared}
+        )
+        logger.info("saved %s and %s", pair.generator, pair.discriminator.name)
+        checkpoint.remove_old(self.folder, self.config.train.keep_ckpts)
+
+    def restore(self) -> TrainState | None:
+        """Load the newest pair; raises CheckpointError when it is there and cannot be used."""
+        pairs = checkpoint.find_pairs(self.folder)
+        if not pairs:
+            return None
+        pair = pairs[-1]
+        self._load(self.discriminator, self.optim_d, pair.discriminator)
+        extra = self._load(self.generator, self.optim_g, pair.generator)
+        if extra.get("scaler"):
+            self.scaler.load_state_dict(extra["scaler"])
+        state = TrainState(
+            step=extra.get("step", pair.step), epoch=extra.get("iteration", 1), batch=extra.get("batch", 0)
+        )
+        logger.info("resuming from %s: step %d, epoch %d", pair.generator, state.step, state.epoch)
+        return state
+
+    def _load(self, net: nn.Module, optimizer: torch.optim.Optimizer, path: Path) -> dict[str, Any]:
+        state, extra = checkpoint.read_model(path)
+        try:
+            checkpoint.load_weights(net, state, where=path)
+            if (extra.get("optimizer") or {}).get("state"):
+                optimizer.load_state_dict(extra["optimizer"])
+            else:
+                logger.warning("%s holds no optimizer state: the optimizer starts anew", path)
+        except (CheckpointError, ValueError) as error:
+            raise CheckpointError(
+                f"cannot resume from {path}: {error}\n  Nothing was changed. To go on, restore the config it was trained with"
+                " (model section, train.discriminator_channels); to start anew, train under another name (-m)."
+            ) from None
+        return extra
+
+    def load_base(self, folder: Path) -> None:
+        """Start from G_0.pth and D_0.pth of ``folder`` where they are there, else from nothing."""
+        pair = checkpoint.pair_at(folder, 0)
+        for net, path in ((self.generator, pair.generator), (self.discriminator, pair.discriminator)):
+            if not path.is_file():
+                continue
+            state, _ = checkpoint.read_model(path)
+            checkpoint.load_weights(net, checkpoint.adapt_speakers(state, net, where=path), where=path)
+            logger.info("starting from base model %s", path)
+        if not pair.generator.is_file():
+            logger.warning(
+                "no base model %s: training from nothing needs far more recordings and time; see the README, step 4",
+                pair.generator,
+            )
+            self.generator.dec.init_source_gain()
+
+
+def train(config: Config, options: TrainOptions) -> TrainState:
+    """Train until the config's epochs, the limits of ``options``, or Ctrl-C; resumes where the last run stopped.
+
+    Raises:
+        FileNotFoundError, DatasetError: filelists, clips or features that cannot be used.
+        CheckpointError: a checkpoint or base model that is there and cannot be loaded.
+        TrainingError: training diverged.
+    """
+    rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    device = devices.resolve(options.device)
+    if world_size > 1:
+        device = _join_group(device)
+    training = ClipDataset(Path(config.data.training_files), config, training=True)
+    validation = ClipDataset(Path(config.data.validation_files), config, training=False)
+    task = GanTask(config, options.folder, device, validation)
+    state = task.restore()
+    if state is None:
+        task.load_base(options.base or options.folder)
+        state = TrainState()
+    if world_size > 1:
+        ids = [device] if device.type == "cuda" else None
+        # Without automatic f0 prediction some parameters of the generator get no gradient.
+        task.net_g = nn.parallel.DistributedDataParallel(task.generator, device_ids=ids, find_unused_parameters=True)
+        task.net_d = nn.parallel.DistributedDataParallel(task.discriminator, device_ids=ids)
+    sampler = BatchSampler(
+        training.window_lengths(),
+        batch_size=config.train.batch_size,
+        seed=config.train.seed,
+        rank=rank,
+        world_size=world_size,
+    )
+    reporter = Reporter(options.folder if rank == 0 else None, config.data.sampling_rate)
+    if rank == 0:
+        text = json.dumps(config.as_dict(), indent=2, ensure_ascii=False).encode()
+        write_atomically(options.folder / "config.json", lambda file: file.write(text))
+    run_options = RunOptions(
+        epochs=config.train.epochs,
+        log_interval=config.train.log_interval,
+        eval_interval=config.train.eval_interval,
+        seed=config.train.seed,
+        max_steps=options.max_steps,
+        max_minutes=options.max_minutes,
+        rank=rank,
+    )
+    logger.info("%d clips on %s, %d steps per epoch", len(training), device, len(sampler))
+    try:
+        return run(task, _loader(training, sampler, device), sampler, state, options=run_options, reporter=reporter)
+    finally:
+        reporter.close()
+
+
+def _loader(dataset: ClipDataset, sampler: BatchSampler, device: torch.device) -> "DataLoader[Any]":
+    workers = dataset.config.train.num_workers
+    if workers < 0:  # on a CPU the networks want the cores themselves
+        workers = min(4, max(0, (os.cpu_count() or 1) - 1)) if device.type == "cuda" else 0
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        collate_fn=collate,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=device.type == "cuda",
+    )
+
+
+def _join_group(device: torch.device) -> torch.device:
+    """Join the process group that torchrun set up; returns this process' device."""
+    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if device.type != "cuda":
+        return device
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    torch.cuda.set_device(device)
+    return device

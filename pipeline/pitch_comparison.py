@@ -1,0 +1,62 @@
+"""How well a conversion keeps the melody of its source."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from modules import f0 as f0_predictors
+
+
+@dataclass(frozen=True)
+class PitchComparison:
+    """Agreement of two f0 tracks of one melody; correlation and error are over frames that are voiced in both."""
+
+    correlation: float  # Pearson's, of log f0
+    rmse_cents: float
+    gross_error: float  # share of frames more than 50 cents apart (1 - raw pitch accuracy)
+    voicing_error: float  # share of all frames where only one of the two is voiced
+    voiced_frames: int
+
+    def __str__(self) -> str:
+        return (
+            f"f0 correlation {self.correlation:.3f}, RMSE {self.rmse_cents:.0f} cents,"
+            f" {self.gross_error:.1%} of {self.voiced_frames} voiced frames off by more than 50 cents,"
+            f" voicing differs in {self.voicing_error:.1%}"
+        )
+
+
+@dataclass(frozen=True)
+class PitchTrack:
+    """f0 (F,) in Hz, unvoiced stretches interpolated, and uv (F,), 1 = voiced."""
+
+    f0: np.ndarray
+    uv: np.ndarray
+
+
+def track_pitch(wav: np.ndarray, sample_rate: int, *, hop_length: int = 512, predictor: str = "harvest") -> PitchTrack:
+    """wav (T,) -> its pitch by ``predictor``; WORLD's harvest is independent of what conversion usually uses."""
+    built = f0_predictors.build(predictor, sample_rate=sample_rate, hop_length=hop_length, device="cpu")
+    return PitchTrack(*built.compute_f0_uv(wav))
+
+
+def compare_pitch(source: PitchTrack, result: PitchTrack, *, transpose: float = 0.0) -> PitchComparison:
+    """Compare ``result`` with ``source`` moved by ``transpose`` semitones; the longer track is cut.
+
+    Raises:
+        ValueError: fewer than two frames are voiced in both, so that nothing can be said.
+    """
+    n_frames = min(len(source.f0), len(result.f0))
+    uv_source, uv_result = source.uv[:n_frames] > 0, result.uv[:n_frames] > 0
+    both = uv_source & uv_result
+    if both.sum() < 2:
+        raise ValueError("fewer than two frames are voiced in both the source and the result: nothing to compare")
+    expected = np.log2(source.f0[:n_frames][both]) + transpose / 12
+    got = np.log2(result.f0[:n_frames][both])
+    cents = 1200 * (got - expected)
+    return PitchComparison(
+        correlation=float(np.corrcoef(expected, got)[0, 1]),
+        rmse_cents=float(np.sqrt(np.mean(cents**2))),
+        gross_error=float(np.mean(np.abs(cents) > 50)),
+        voicing_error=float(np.mean(uv_source != uv_result)),
+        voiced_frames=int(both.sum()),
+    )

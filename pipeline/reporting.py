@@ -1,0 +1,51 @@
+"""What a run tells: TensorBoard scalars, audio and pictures. Pictures are drawn in a thread, off the training path."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from torch.utils.tensorboard import SummaryWriter
+
+
+class Reporter:
+    """Writes to TensorBoard; with ``folder`` None (every process but the first) it writes nothing."""
+
+    def __init__(self, folder: Path | None, sample_rate: int) -> None:
+        self.sample_rate = sample_rate
+        self.writer = SummaryWriter(str(folder)) if folder else None
+        self.painter = ThreadPoolExecutor(max_workers=1)
+
+    def scalars(self, group: str, figures: Mapping[str, float], step: int) -> None:
+        if self.writer:
+            for name, value in figures.items():
+                self.writer.add_scalar(f"{group}/{name}", value, step)
+
+    def audio(self, name: str, wav: np.ndarray, step: int) -> None:
+        """wav (T,) in [-1, 1]."""
+        if self.writer:
+            self.writer.add_audio(f"audio/{name}", wav[None], step, sample_rate=self.sample_rate)
+
+    def compare(self, name: str, mels: Mapping[str, np.ndarray], f0: np.ndarray, step: int) -> None:
+        """Log-mels (M, F) one above the other, each with the f0 curve (F,) in Hz drawn over time below."""
+        if self.writer:
+            self.painter.submit(self._paint, name, dict(mels), f0, step)
+
+    def _paint(self, name: str, mels: dict[str, np.ndarray], f0: np.ndarray, step: int) -> None:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(10, 2.2 * (len(mels) + 1)), layout="constrained")
+        axes = figure.subplots(len(mels) + 1, 1, sharex=True)
+        for axis, (title, mel) in zip(axes, mels.items(), strict=False):
+            axis.imshow(mel, aspect="auto", origin="lower", interpolation="nearest")
+            axis.set_title(f"{title}: log-mel", fontsize=9)
+        axes[-1].plot(f0)
+        axes[-1].set_ylabel("f0 (Hz)")
+        axes[-1].set_xlabel("frame")
+        assert self.writer
+        self.writer.add_figure(f"mel/{name}", figure, step, close=False)
+
+    def close(self) -> None:
+        self.painter.shutdown()
+        if self.writer:
+            self.writer.close()

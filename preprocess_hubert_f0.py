@@ -1,0 +1,58 @@
+"""Extract content units, f0 and volume for every wav under --in_dir (step 3 of the README).
+
+Clips whose features are there and up to date are passed over, so that the step can be repeated at no cost.
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+from common.logs import setup_logging
+from modules.f0 import F0_PREDICTORS
+
+logger = logging.getLogger("preprocess_hubert_f0")
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("-d", "--device", help="cpu, cuda, cuda:N or mps; None: chosen automatically")
+    parser.add_argument("--in_dir", type=Path, default=Path("dataset/44k"), help="one folder per speaker")
+    parser.add_argument("--use_diff", action="store_true", help="also extract what train_diff.py needs")
+    parser.add_argument("--f0_predictor", choices=list(F0_PREDICTORS), default="rmvpe", help="pitch tracker")
+    parser.add_argument("--num_processes", type=int, default=1, help="clips worked on at once; 0: one per CPU core")
+    parser.add_argument("-c", "--config", type=Path, default=Path("configs/config.json"), help="names the encoder")
+    parser.add_argument("--f0_min", type=float, default=50.0, help="lowest pitch, Hz")
+    parser.add_argument("--f0_max", type=float, default=1100.0, help="highest pitch, Hz")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    setup_logging()
+    if args.use_diff:
+        logger.error(
+            "--use_diff: shallow diffusion is not available yet; run without it to train the singing voice model"
+        )
+        return 1
+    from pipeline.features import FeatureSettings
+    from pipeline.preprocessing import extract_dataset
+    from pipeline.settings import read_config
+
+    try:
+        settings = FeatureSettings.of(
+            read_config(args.config), args.f0_predictor, f0_min=args.f0_min, f0_max=args.f0_max
+        )
+        report = extract_dataset(args.in_dir, settings, device=args.device, num_processes=args.num_processes)
+    except (FileNotFoundError, ValueError) as error:
+        logger.error("%s", error)
+        return 1
+    for clip, problem in report.failed:
+        logger.error("%s: %s", clip, problem)
+    logger.info("%d clips extracted, %d up to date, %d failed", report.done, report.skipped, len(report.failed))
+    if not report.failed:
+        logger.info("next: python train.py -c %s -m 44k", args.config)
+    return 1 if report.failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

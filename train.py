@@ -1,0 +1,52 @@
+"""Train the singing voice model (step 4 of the README); run it again to go on where it stopped.
+
+python train.py -c configs/config.json -m 44k
+torchrun --nproc_per_node 2 train.py -c configs/config.json -m 44k
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+from common.logs import setup_logging
+
+logger = logging.getLogger("train")
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "-c", "--config", type=Path, default=Path("configs/config.json"), help="default: configs/config.json"
+    )
+    parser.add_argument("-m", "--model", required=True, help="name: checkpoints and logs go to logs/NAME")
+    parser.add_argument("-d", "--device", help="cpu, cuda, cuda:N or mps; chosen automatically when absent")
+    parser.add_argument("--base", type=Path, help="folder of the base model G_0.pth, D_0.pth; default: logs/NAME")
+    parser.add_argument("--max_steps", type=int, help="stop when this step is reached")
+    parser.add_argument("--max_minutes", type=float, help="stop after this many minutes")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    folder = Path("logs") / args.model
+    setup_logging(folder / "train.log")
+    from common.checkpoint import CheckpointError  # after --help: torch takes seconds to import
+    from common.config import ConfigError
+    from pipeline.dataset import DatasetError
+    from pipeline.gan_training import TrainOptions, train
+    from pipeline.settings import read_config
+    from pipeline.training import TrainingError
+
+    options = TrainOptions(
+        folder=folder, base=args.base, device=args.device, max_steps=args.max_steps, max_minutes=args.max_minutes
+    )
+    try:
+        train(read_config(args.config), options)
+    except (FileNotFoundError, ConfigError, DatasetError, CheckpointError, TrainingError, ValueError) as error:
+        logger.error("%s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
