@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from modules.layers import ChannelNorm, gate, weight_norm
 
 WINDOW = 4  # frames
-MAX_SCORES = 2048**2  # per head; longer clips attend block by block, so that memory does not grow with their square
+MAX_SCORES = 2**21  # per head; clips above 1448 frames attend block by block, in 160 MB for 20,000 frames
 MASKED = -1e4  # score of a frame that does not exist; representable in half precision
 
 

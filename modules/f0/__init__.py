@@ -18,7 +18,11 @@ F0_PREDICTORS = Registry(
         "dio": Entry("modules.f0.dio:DioPredictor", note="WORLD, fast, sensitive to noise"),
         "harvest": Entry("modules.f0.harvest:HarvestPredictor", note="WORLD, slower, few gaps"),
         "rmvpe": Entry("modules.f0.rmvpe:RmvpePredictor", weights="rmvpe", note="U-Net, the most robust to noise"),
-        "fcpe": Entry("modules.f0.fcpe:FcpePredictor", weights="fcpe", note="network, fast; own weights in torchfcpe"),
+        "fcpe": Entry(
+            "modules.f0.fcpe:FcpePredictor",
+            weights="fcpe",
+            note="network, fast; the weights in torchfcpe reach 1100 Hz",
+        ),
         "dspitch": Entry(None, note="pitch re-drawn by a DiffSinger model"),
     },
 )

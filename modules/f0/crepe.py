@@ -91,7 +91,7 @@ def best_path(confidence: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def _viterbi(confidence: NDArray[np.float32]) -> NDArray[np.int64]:
-    tiny = np.finfo(np.float32).tiny
+    tiny = np.finfo(np.float32).tiny  # instead of 0, so that a larger step is very unlikely but not impossible
     index = np.arange(N_BINS)
     step = np.maximum(LARGEST_STEP - np.abs(index[:, None] - index), 0)
     log_step = np.log(step / step.sum(axis=1, keepdims=True) + tiny).T.copy()  # (to, from)

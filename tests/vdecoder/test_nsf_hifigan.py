@@ -74,13 +74,15 @@ def test_resblock_2_has_the_published_keys() -> None:
     assert "resblocks.3.convs.1.weight_g" in keys and not any("convs1" in key for key in keys)
 
 
-def test_init_source_gain() -> None:
+def test_init_gains_lets_latents_and_source_through() -> None:
     net = NSFHiFiGAN(**SMALL)
-    before = [conv.weight.clone() for conv in net.noise_convs]
-    net.init_source_gain()
-    assert (net.m_source.l_linear.weight == 1).all() and (net.m_source.l_linear.bias == 0).all()
-    for conv, old in zip(net.noise_convs, before, strict=True):
-        assert torch.equal(conv.weight, 4 * old) and (conv.bias == 0).all()
+    net.init_gains()
+    z, f0 = torch.randn(2, net.conv_pre.in_channels, 64), torch.full((2, 64), 200.0)
+    with torch.no_grad():
+        plain, other_z, other_f0 = net(z, f0), net(torch.randn_like(z), f0), net(z, 1.5 * f0)
+    assert 0.05 < plain.std() < 0.2
+    for other in (other_z, other_f0):
+        assert (plain - other).std() > 0.3 * plain.std()
 
 
 @pytest.mark.parametrize(
