@@ -1,0 +1,33 @@
+"""Scripts of stages that are not written yet: they keep the options that stay, and say what to do instead."""
+
+import logging
+from importlib import import_module
+
+import pytest
+
+SCRIPTS = {
+    "train_diff": ["-c", "configs/diffusion.yaml"],
+    "train_index": ["-c", "configs/config.json"],
+    "cluster.train_cluster": ["--dataset", "dataset/44k", "--output", "logs/44k", "--gpu"],
+    "compress_model": ["-c", "config.json", "-i", "G_1.pth", "-o", "release.pth", "-hf"],
+    "onnx_export": ["-n", "project"],
+    "mix_models": [],
+}
+
+
+@pytest.mark.parametrize(("script", "arguments"), SCRIPTS.items())
+def test_says_so_and_fails(script: str, arguments: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR):
+        assert import_module(script).main(arguments) == 1
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_is_there(script: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        import_module(script).main(["--help"])
+    assert "Not available yet" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_message_names_the_way_round(capfd: pytest.CaptureFixture[str]) -> None:
+    assert import_module("train_index").main([]) == 1
+    assert "not available yet. Convert without -fr" in capfd.readouterr().err
