@@ -20,7 +20,7 @@ $(INSTALLED): requirements.txt requirements-dev.txt constraints.txt
 	touch $@
 
 demo: $(INSTALLED)
-	$(BIN)/python demo/run.py
+	$(BIN)/python -m demo.run
 
 # One thread per process: several test processes share the cores.
 test: $(INSTALLED)

@@ -15,7 +15,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--train_list", type=Path, default=Path("./filelists/train.txt"), help="list to write")
     parser.add_argument("--val_list", type=Path, default=Path("./filelists/val.txt"), help="list to write")
-    parser.add_argument("--config_dir", type=Path, default=Path("configs"), help="where config.json and diffusion.yaml go")
+    parser.add_argument("--config_dir", type=Path, default=Path("configs"), help="where the configs go")
     parser.add_argument("--source_dir", default="./dataset/44k", help="one folder of 44.1 kHz wav files per speaker")
     parser.add_argument(
         "--speech_encoder",

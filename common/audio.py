@@ -5,8 +5,10 @@ mono result, not the file: an hour of stereo 96 kHz costs an hour of mono.
 Resampling is soxr (Rob Sykes) at its HQ setting, for preprocessing and conversion alike.
 """
 
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +16,12 @@ import numpy as np
 import soundfile
 import soxr
 
+logger = logging.getLogger(__name__)
+
 BLOCK_SECONDS = 30
-FORMATS = tuple(f".{name.lower()}" for name in soundfile.available_formats()) + (".oga", ".opus", ".aif")
+WRITE_SAMPLES = 1 << 18  # written at once
+# RAW has no header that would say rate and channels.
+FORMATS = (*(f".{name.lower()}" for name in soundfile.available_formats() if name != "RAW"), ".oga", ".opus", ".aif")
 
 
 class AudioError(ValueError):
@@ -54,17 +60,27 @@ def load(path: str | Path, sample_rate: int) -> np.ndarray:
     """
     with _open(path) as file:
         if file.samplerate == sample_rate:
-            return _join(_mono_blocks(file), path)
+            return _join(list(_mono_blocks(file)), path)
         stream = soxr.ResampleStream(file.samplerate, sample_rate, 1, dtype="float32", quality="HQ")
-        parts = [stream.resample_chunk(block) for block in _mono_blocks(file)]
+        parts, n_samples = [], 0
+        for block in _mono_blocks(file):
+            parts.append(stream.resample_chunk(block))
+            n_samples += len(block)  # counted: the header of a compressed file may be wrong
         parts.append(stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True))
-        return _fit(_join(iter(parts), path), resampled_length(file.frames, file.samplerate, sample_rate))
+        return _fit(_join(parts, path), resampled_length(n_samples, file.samplerate, sample_rate))
 
 
 def load_native(path: str | Path) -> tuple[np.ndarray, int]:
     """Read ``path`` as float32 mono (T,) at its own rate; returns the audio and that rate in Hz."""
     with _open(path) as file:
-        return _join(_mono_blocks(file), path), file.samplerate
+        return _join(list(_mono_blocks(file)), path), file.samplerate
+
+
+def load_part(path: str | Path, start: int, n_samples: int) -> np.ndarray:
+    """Samples ``start`` to ``start + n_samples`` of ``path`` as float32 mono, at its own rate. Raises AudioError."""
+    with _open(path) as file:
+        file.seek(start)
+        return file.read(n_samples, dtype="float32", always_2d=True).mean(axis=1, dtype=np.float32)
 
 
 def resample(wav: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
@@ -81,20 +97,47 @@ def resampled_length(n_samples: int, from_rate: int, to_rate: int) -> int:
 
 
 def save(path: str | Path, wav: np.ndarray, sample_rate: int, subtype: str | None = None) -> None:
-    """Write (T,) to ``path`` in the format of its suffix; the file appears whole or not at all.
+    """Write (T,) to ``path``, as `writer` does."""
+    with writer(path, sample_rate, subtype) as write:
+        write(wav)
 
-    ``subtype`` is libsndfile's (PCM_16, PCM_24, FLOAT); None takes PCM_16 where the format has it, else its default.
+
+@contextmanager
+def writer(path: str | Path, sample_rate: int, subtype: str | None = None) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write a file piece by piece, in the format of its suffix: the context gives a function that takes (n,) samples.
+
+    The file appears whole at the end of the context, or not at all. ``subtype`` is libsndfile's (PCM_16, PCM_24,
+    FLOAT); None takes PCM_16 where the format has it, else the format's own. Samples beyond full scale are clipped by
+    formats of integers, which is said in one line.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.stem}.part{path.suffix}")
     if subtype is None and soundfile.check_format(path.suffix[1:].upper(), "PCM_16"):
         subtype = "PCM_16"
+    beyond = 0
+
+    def write(wav: np.ndarray) -> None:
+        nonlocal beyond
+        for start in range(0, len(wav), WRITE_SAMPLES):
+            block = wav[start : start + WRITE_SAMPLES]
+            beyond += int(np.count_nonzero(np.abs(block) > 1.0))
+            file.write(block)
+
     try:
-        soundfile.write(part, wav, sample_rate, subtype=subtype)
+        with soundfile.SoundFile(part, "w", sample_rate, channels=1, subtype=subtype) as file:
+            yield write
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+    if beyond and subtype and subtype.startswith("PCM"):
+        logger.warning("%s: %d samples were beyond full scale and are clipped", path, beyond)
+
+
+def check_suffix(suffix: str) -> None:
+    """Raise AudioError where ``suffix`` (flac, wav, ogg, mp3, ...) is no format that can be written."""
+    if suffix.upper() not in soundfile.available_formats() or not soundfile.default_subtype(suffix.upper()):
+        raise AudioError(f"cannot write {suffix!r} files: choose flac, wav, ogg, mp3 or another format of libsndfile")
 
 
 def _open(path: str | Path) -> soundfile.SoundFile:
@@ -105,8 +148,9 @@ def _open(path: str | Path) -> soundfile.SoundFile:
         raise AudioError(f"{path}: the file is empty (0 bytes)")
     try:
         return soundfile.SoundFile(path)
-    except soundfile.LibsndfileError as error:
-        raise AudioError(f"{path}: not readable as audio ({error.error_string})") from None
+    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: a .raw file
+        reason = getattr(error, "error_string", error)
+        raise AudioError(f"{path}: not readable as audio ({reason})") from None
 
 
 def _mono_blocks(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
@@ -117,13 +161,19 @@ def _mono_blocks(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
         raise AudioError(f"{file.name}: damaged audio ({error.error_string})") from None
 
 
-def _join(parts: Iterator[np.ndarray], path: str | Path) -> np.ndarray:
-    held = [part for part in parts if len(part)]
-    if not held:
+def _join(parts: list[np.ndarray], path: str | Path) -> np.ndarray:
+    """Concatenate ``parts``, and empty the list on the way: whole and parts are never held twice."""
+    wav = np.empty(sum(map(len, parts)), dtype=np.float32)
+    if not len(wav):
         raise AudioError(f"{path}: the file holds no samples")
-    wav = np.concatenate(held) if len(held) > 1 else held[0]
-    if not np.isfinite(wav).all():
-        raise AudioError(f"{path}: the file holds NaN or infinite samples")
+    position = 0
+    parts.reverse()
+    while parts:
+        part = parts.pop()
+        if not np.isfinite(part).all():
+            raise AudioError(f"{path}: the file holds NaN or infinite samples")
+        wav[position : position + len(part)] = part
+        position += len(part)
     return wav
 
 

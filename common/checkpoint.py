@@ -6,7 +6,7 @@ project adds stands in keys of its own, so that older tools still read the files
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,12 @@ from torch import Tensor, nn
 from common.formats import write_atomically
 
 logger = logging.getLogger(__name__)
+
+# Names that newer torch gives to the two halves of a weight-normed tensor, and those of the family's files.
+WEIGHT_NORM_NAMES = {
+    ".parametrizations.weight.original0": ".weight_g",
+    ".parametrizations.weight.original1": ".weight_v",
+}
 
 
 class CheckpointError(ValueError):
@@ -32,8 +38,11 @@ class Pair:
     discriminator: Path
 
 
-def read(path: str | Path) -> dict[str, Any]:
+def read(path: str | Path, *, only: Collection[str] | None = None) -> dict[str, Any]:
     """Read a checkpoint of any tool of this family onto the CPU, without running anything that is pickled in it.
+
+    Args:
+        only: the keys that are wanted; the tensors of others (the optimizer is twice the model) are not even read.
 
     Raises:
         CheckpointError: missing, cut off, not a checkpoint, or holding a pickle that would call code.
@@ -44,7 +53,7 @@ def read(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"no checkpoint {path}")
     try:
-        content = unpickle.read_file(path)
+        content = unpickle.read_file(path, only=only)
     except ValueError as error:
         raise CheckpointError(str(error)) from None
     if not isinstance(content, Mapping):
@@ -52,15 +61,15 @@ def read(path: str | Path) -> dict[str, Any]:
     return dict(content)
 
 
-def read_model(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a G_*.pth or D_*.pth: its state dict, and everything else that stands beside it."""
-    content = read(path)
+def read_model(path: str | Path, *, only: Collection[str] | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a G_*.pth or D_*.pth: its state dict, and what else stands beside it (of that, the keys in ``only``)."""
+    content = read(path, only=None if only is None else {"model", *only})
     state = content.pop("model", None)
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(
             f"{path} is no model checkpoint: its key 'model' holds no tensors (keys: {list(content)[:6]})"
         )
-    return dict(state), content
+    return {_known_name(key): value for key, value in state.items()}, content
 
 
 def load_weights(
@@ -84,7 +93,9 @@ def load_weights(
     shapes = [key for key in own if key in state and state[key].shape != own[key].shape]
     problems = []
     if missing:
-        problems.append(f"{len(missing)} keys are missing: {_first(missing)}")
+        released = all(key.startswith("enc_q.") for key in missing)
+        hint = " (a released model, cut down for conversion: it cannot be trained further)" if released else ""
+        problems.append(f"{len(missing)} keys are missing: {_first(missing)}{hint}")
     if surplus:
         problems.append(f"{len(surplus)} keys are unknown: {_first(surplus)}")
     if shapes:
@@ -97,15 +108,39 @@ def load_weights(
     module.load_state_dict(dict(state), strict=False)
 
 
+def load_moments(optimizer: torch.optim.Optimizer, saved: Any, *, where: Path | str) -> None:
+    """Copy the moments of a saved optimizer state; learning rate, betas and the like stay those of ``optimizer``.
+
+    A file without moments (None, or a released model) is said in one line.
+
+    Raises:
+        CheckpointError: they are those of other parameters.
+    """
+    if not isinstance(saved, Mapping) or not saved.get("state"):
+        logger.warning("%s holds no optimizer state: the optimizer starts anew", where)
+        return
+    try:
+        groups = [
+            {**own, "params": list(theirs["params"])}
+            for own, theirs in zip(optimizer.state_dict()["param_groups"], saved["param_groups"], strict=True)
+        ]
+        keys = [key for group in groups for key in group["params"]]
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        for key, parameter in zip(keys, parameters, strict=True):
+            moments = saved["state"].get(key)  # None: this one never had a gradient
+            if moments is not None and moments["exp_avg"].shape != parameter.shape:
+                raise ValueError(f"parameter {key}: {tuple(moments['exp_avg'].shape)}, not {tuple(parameter.shape)}")
+        optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{where}: the optimizer state does not fit this model ({error})") from None
+
+
 def adapt_speakers(state: dict[str, Tensor], module: nn.Module, *, where: Path | str) -> dict[str, Tensor]:
     """Give a base model the speakers of this config: new rows of ``emb_g`` start at the mean of the base's voices."""
     key, own = "emb_g.weight", module.state_dict()
-    if (
-        key in state
-        and key in own
-        and state[key].shape != own[key].shape
-        and state[key].shape[1:] == own[key].shape[1:]
-    ):
+    if key not in state or key not in own:
+        return state
+    if len(state[key]) != len(own[key]) and state[key].shape[1:] == own[key].shape[1:]:
         logger.info("%s: %d speakers there, %d here: emb_g starts anew", where, len(state[key]), len(own[key]))
         state = {**state, key: state[key].float().mean(dim=0, keepdim=True).expand_as(own[key]).clone()}
     return state
@@ -116,11 +151,6 @@ def save(path: str | Path, content: Mapping[str, Any]) -> None:
     write_atomically(Path(path), lambda file: torch.save(dict(content), file))
 
 
-def is_base(path: Path) -> bool:
-    """Whether the name is that of a base model (G_0.pth, D_0.pth), which is read and never written or removed."""
-    return re.fullmatch(r"[GD]_0\.pth", path.name) is not None
-
-
 def pair_at(folder: Path, step: int) -> Pair:
     """Names of the pair of ``step`` in ``folder``, whether or not the files are there."""
     return Pair(step, folder / f"G_{step}.pth", folder / f"D_{step}.pth")
@@ -128,24 +158,50 @@ def pair_at(folder: Path, step: int) -> Pair:
 
 def find_pairs(folder: Path) -> list[Pair]:
     """Pairs in ``folder`` of which both files are there, oldest first, the base pair of step 0 left out."""
-    steps = sorted(
-        int(match[1]) for path in folder.glob("G_*.pth") if (match := re.fullmatch(r"G_(\d+)\.pth", path.name))
-    )
-    pairs = [pair_at(folder, step) for step in steps if step > 0]
-    for pair in pairs:
-        if not pair.discriminator.is_file():
-            logger.warning("%s has no %s beside it and is passed over", pair.generator, pair.discriminator.name)
-    return [pair for pair in pairs if pair.discriminator.is_file()]
+    return [pair_at(folder, step) for step in sorted(_steps(folder, "G") & _steps(folder, "D"))]
+
+
+def newest_pair(folder: Path) -> Pair | None:
+    """The pair that training goes on from; None where there is none.
+
+    Raises:
+        CheckpointError: a generator that is newer has no discriminator beside it. A killed run does not leave this.
+    """
+    pairs = find_pairs(folder)
+    newest = max(_steps(folder, "G"), default=0)
+    if newest > (pairs[-1].step if pairs else 0):
+        lone = pair_at(folder, newest)
+        raise CheckpointError(
+            f"{lone.generator} has no {lone.discriminator.name} beside it, so training cannot go on from it: put that"
+            f" file there, move {lone.generator.name} away, or rename it to G_0.pth in a new folder to start from it"
+        )
+    return pairs[-1] if pairs else None
 
 
 def remove_old(folder: Path, keep: int) -> None:
     """Remove all but the newest ``keep`` pairs (0 keeps all); the base pair and the newest pair always stay."""
-    if keep < 1:
+    pairs = find_pairs(folder)
+    if keep < 1 or not pairs:
         return
-    for pair in find_pairs(folder)[:-keep]:
+    for pair in pairs[:-keep]:
         # The generator first: a lone discriminator is never taken for a pair.
         pair.generator.unlink(missing_ok=True)
         pair.discriminator.unlink(missing_ok=True)
+    for step in _steps(folder, "D") - _steps(folder, "G"):  # what a run that was killed on the line above left
+        if step < pairs[-1].step:
+            pair_at(folder, step).discriminator.unlink(missing_ok=True)
+
+
+def _steps(folder: Path, letter: str) -> set[int]:
+    """Steps above 0 of which ``folder`` has a file of this letter (G or D)."""
+    matches = (re.fullmatch(rf"{letter}_([1-9]\d*)\.pth", path.name) for path in folder.glob(f"{letter}_*.pth"))
+    return {int(match[1]) for match in matches if match}
+
+
+def _known_name(key: str) -> str:
+    for theirs, ours in WEIGHT_NORM_NAMES.items():
+        key = key.replace(theirs, ours)
+    return key
 
 
 def _first(items: list[str], count: int = 4) -> str:

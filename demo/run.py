@@ -1,4 +1,4 @@
-"""The whole road on a small sample of real recordings: `make demo`, or `python demo/run.py`.
+"""The whole road on a small sample of real recordings: `make demo`, or `python -m demo.run`.
 
 A speaking voice (LJ Speech) becomes the singer of a Japanese traditional, through the very commands of the README and
 starting from the small base model of the repository. What is made along the way goes to demo/work and logs/demo,
@@ -12,16 +12,15 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # this script stands beside the scripts that it runs, not among them
-
-from common import audio  # noqa: E402
-from common.checkpoint import find_pairs  # noqa: E402
-from common.logs import setup_logging  # noqa: E402
-from demo.picture import draw_comparison  # noqa: E402
-from pipeline.pitch_comparison import compare_pitch, track_pitch  # noqa: E402
+from common import audio
+from common.checkpoint import find_pairs
+from common.logs import setup_logging
+from demo.picture import draw_comparison
+from pipeline.pitch_comparison import compare_pitch, track_pitch
 
 logger = logging.getLogger("demo")
+
+ROOT = Path(__file__).resolve().parent.parent
 
 SONG, SPEAKER, TRANSPOSE, PREDICTOR = "antagata_male_96k_stereo", "lj", 0, "fcpe"
 SAMPLE, WORK, LOGS = Path("demo"), Path("demo/work"), Path("logs/demo")

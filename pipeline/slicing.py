@@ -32,10 +32,15 @@ class Run(NamedTuple):
 
 def frame_rms(wav: np.ndarray, window: int, hop: int) -> np.ndarray:
     """RMS (F,) of (T,) in windows of ``window`` samples centred on every ``hop``-th sample; zeros beyond both ends."""
-    padded = np.pad(wav, window // 2)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]  # (F, window), a view
-    blocks = (frames[i : i + RMS_BLOCK_FRAMES] for i in range(0, len(frames), RMS_BLOCK_FRAMES))
-    return np.concatenate([np.sqrt(np.mean(np.square(block), axis=1)) for block in blocks])
+    n_frames = (len(wav) + 2 * (window // 2) - window) // hop + 1
+    blocks = []
+    for first in range(0, n_frames, RMS_BLOCK_FRAMES):
+        left = first * hop - window // 2
+        right = left + (min(RMS_BLOCK_FRAMES, n_frames - first) - 1) * hop + window
+        padded = np.pad(wav[max(left, 0) : right], (max(-left, 0), max(right - len(wav), 0)))
+        frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]  # (F, window), a view
+        blocks.append(np.sqrt(np.mean(np.square(frames), axis=1)))
+    return np.concatenate(blocks)
 
 
 def trim(wav: np.ndarray, top_db: float = 40.0) -> np.ndarray:

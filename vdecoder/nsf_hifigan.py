@@ -157,8 +157,9 @@ class NSFHiFiGAN(nn.Module):
         """Set the scales of the initial weights by what they do to a signal; call once, before training from nothing.
 
         With PyTorch's initial weights the latents fade out on their way through the stages and the merged harmonics are
-        quiet: for thousands of steps the output follows neither. Here every stage begins with latents and source at equal
-        power and the output at OUTPUT_RMS (layer-sequential unit variance: Mishkin and Matas 2016, arXiv:1511.06422).
+        quiet: for thousands of steps the output follows neither. Here every stage begins with latents and source at
+        equal power and the output at OUTPUT_RMS (layer-sequential unit variance: Mishkin and Matas 2016,
+        arXiv:1511.06422).
         """
         device = self.conv_pre.weight.device
         self.m_source.l_linear.weight.fill_(1.0)

@@ -1,0 +1,173 @@
+"""inference_main.py as a user calls it: names, songs x transpositions x speakers, bad songs, what is not there yet."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import inference_main
+from common import audio
+from pipeline.pitch_range import PitchRange
+from pipeline.speakers import write_pitch_ranges
+from tests.pipeline.tiny_model import SAMPLE_RATE, silence, sung, write_model
+
+# Short and long name, default: those of 4.1.
+OPTIONS = {
+    "-m --model_path": "logs/44k/G_37600.pth",
+    "-c --config_path": "logs/44k/config.json",
+    "-cl --clip": 0,
+    "-n --clean_names": ["君の知らない物語-src.wav"],
+    "-t --trans": [0],
+    "-s --spk_list": ["buyizi"],
+    "-a --auto_predict_f0": False,
+    "-cm --cluster_model_path": "",
+    "-cr --cluster_infer_ratio": 0,
+    "-lg --linear_gradient": 0,
+    "-f0p --f0_predictor": "pm",
+    "-eh --enhance": False,
+    "-shd --shallow_diffusion": False,
+    "-usm --use_spk_mix": False,
+    "-lea --loudness_envelope_adjustment": 1,
+    "-fr --feature_retrieval": False,
+    "-dm --diffusion_model_path": "logs/44k/diffusion/model_0.pt",
+    "-dc --diffusion_config_path": "logs/44k/diffusion/config.yaml",
+    "-ks --k_step": 100,
+    "-se --second_encoding": False,
+    "-od --only_diffusion": False,
+    "-sd --slice_db": -40,
+    "-d --device": None,
+    "-ns --noice_scale": 0.4,
+    "-p --pad_seconds": 0.5,
+    "-wf --wav_format": "flac",
+    "-lgr --linear_gradient_retain": 0.75,
+    "-eak --enhancer_adaptive_key": 0,
+    "-ft --f0_filter_threshold": 0.05,
+}
+MODEL = ["-m", "logs/44k/G_5.pth", "-c", "logs/44k/config.json", "-d", "cpu", "-f0p", "dio"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    write_model(folder / "logs/44k")
+    write_pitch_ranges(folder / "logs/44k", {"anna": PitchRange(180.0, 220.0, 300.0), "bob": PitchRange(80, 110, 140)})
+    return folder
+
+
+@pytest.fixture
+def home(model, tmp_path, monkeypatch):
+    """A working folder with a model and an empty raw/."""
+    (tmp_path / "logs").symlink_to(model / "logs")
+    (tmp_path / "raw").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def results(home: Path) -> list[str]:
+    return sorted(path.name for path in (home / "results").glob("*"))
+
+
+def test_options_are_those_of_4_1():
+    args = vars(inference_main.parse_args([]))
+    for names, default in OPTIONS.items():
+        short, long = names.split()
+        name = {"noice_scale": "noise_scale"}.get(long[2:], long[2:])
+        value = args.pop(name)
+        assert (value.as_posix() if isinstance(value, Path) else value) == default, names
+        given = [] if default is False else ["pm" if name == "f0_predictor" else "1"]
+        parsed = [getattr(inference_main.parse_args([option, *given]), name) for option in (short, long)]
+        assert parsed[0] == parsed[1] != (default if name != "f0_predictor" and default not in (1, [1]) else None)
+    assert set(args) == {"f0_min", "f0_max", "seed", "in_dir", "out_dir"}
+
+
+def test_songs_times_transpositions_times_speakers(home, capsys):
+    audio.save(home / "raw/one.wav", sung(1.0), SAMPLE_RATE)
+    audio.save(home / "raw/two songs é.flac", sung(0.8, sample_rate=22050), 22050)
+    code = inference_main.main(
+        [*MODEL, "-n", "one.wav", "two songs é", "-t", "0", "-5", "-s", "anna", "1", "-wf", "wav"]
+    )
+    assert code == 0
+    assert results(home) == sorted(
+        f"{song}_{key}key_{speaker}_sovits_dio.wav"
+        for song in ("one", "two songs é")
+        for key in (0, -5)
+        for speaker in ("anna", "bob")
+    )
+    lengths = {name[:3]: audio.info(home / "results" / name).n_samples for name in results(home)}
+    assert lengths == {"one": 44100, "two": round(0.8 * 44100)}
+    wavs = [audio.load(home / "results" / name, SAMPLE_RATE) for name in results(home)]
+    assert len({wav.tobytes() for wav in wavs}) == len(wavs)
+    said = capsys.readouterr().err
+    assert "-t 0 for bob: the ranges do not meet: try -t -12" in said and "-t 0 for anna" not in said
+
+
+def test_bad_songs_never_stop_the_rest(home, capsys):
+    (home / "raw/corrupt.wav").write_bytes(b"RIFF" + bytes(100))
+    (home / "raw/empty.wav").touch()
+    audio.save(home / "raw/nothing.wav", silence(0.0), SAMPLE_RATE)
+    audio.save(home / "raw/silent.wav", silence(1.0), SAMPLE_RATE)
+    audio.save(home / "raw/tiny.wav", sung(1.0)[:100], SAMPLE_RATE)
+    audio.save(home / "raw/good.wav", sung(0.7), SAMPLE_RATE)
+    assert inference_main.main([*MODEL, "-n", "missing", ".", "-s", "anna"]) == 1
+    assert results(home) == [f"{name}_0key_anna_sovits_dio.flac" for name in ("good", "silent", "tiny")]
+    assert not audio.load(home / "results/silent_0key_anna_sovits_dio.flac", SAMPLE_RATE).any()
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("ERROR")]
+    assert [text.removeprefix("ERROR ").split(":")[0] for text in errors] == [
+        "missing",
+        "raw/corrupt.wav",
+        "raw/empty.wav",
+        "raw/nothing.wav",
+    ]
+    assert "no such song: raw/ holds" in errors[0] and "0 bytes" in errors[2] and "no samples" in errors[3]
+
+
+def test_an_existing_result_is_replaced_and_auto_is_named(home):
+    audio.save(home / "raw/one.wav", sung(0.6), SAMPLE_RATE)
+    (home / "results").mkdir()
+    (home / "results/one_auto_anna_sovits_dio.flac").write_text("old")
+    assert inference_main.main([*MODEL, "-n", "one", "-s", "anna", "-a"]) == 0
+    assert audio.info(home / "results/one_auto_anna_sovits_dio.flac").n_samples == round(0.6 * 44100)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-eh"], "--enhance is not available yet"),
+        (["-shd"], "--shallow_diffusion is not available yet"),
+        (["-od"], "--only_diffusion is not available yet"),
+        (["-se"], "--second_encoding is not available yet"),
+        (["-usm"], "--use_spk_mix is not available yet"),
+        (["-fr"], "--feature_retrieval is not available yet"),
+        (["-cr", "0.5"], "--cluster_infer_ratio is not available yet"),
+        (["-eak", "2"], "--enhancer_adaptive_key is not available yet"),
+        (["-f0p", "dspitch"], "dspitch' is not available yet"),
+        (["-s", "carol"], "unknown speaker 'carol': this model knows anna (id 0), bob (id 1)"),
+        (["-s", "7"], "unknown speaker '7'"),
+        (["-m", "logs/44k/G_1.pth"], "no model logs/44k/G_1.pth; in that folder there are: G_5.pth"),
+        (["-c", "none.json"], "no configuration none.json"),
+        (["-d", "cuda:99"], "'cuda:99' was asked for"),
+        (["-wf", "xyz"], "cannot write 'xyz' files"),
+        (["-p", "-1"], "pad_seconds must not be negative"),
+        (["-lg", "3", "-cl", "2"], "linear_gradient must lie between"),
+        (["-f0p", "rmvpe"], "rmvpe.pt is missing"),
+    ],
+)
+def test_errors_before_any_song(home, capsys, arguments, message):
+    audio.save(home / "raw/one.wav", sung(0.6), SAMPLE_RATE)
+    assert inference_main.main([*MODEL, "-n", "one", "-s", "anna", *arguments]) == 1
+    assert message in capsys.readouterr().err and not (home / "results").exists()
+
+
+def test_as_a_process(home):
+    wav = np.stack([sung(1.0, sample_rate=96000), silence(1.0, 96000)], axis=1)  # (T, 2)
+    soundfile.write(home / "raw/stereo.flac", wav, 96000, subtype="PCM_24")
+    script = Path(inference_main.__file__)
+    run = subprocess.run(
+        [sys.executable, str(script), *MODEL, "-n", "stereo", "-s", "bob"], capture_output=True, text=True, cwd=home
+    )
+    assert run.returncode == 0, run.stderr
+    assert "range of the song" in run.stderr and "range of bob in the recordings" in run.stderr
+    assert audio.info(home / "results/stereo_0key_bob_sovits_dio.flac").n_samples == 44100
