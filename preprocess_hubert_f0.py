@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
             read_config(args.config), args.f0_predictor, f0_min=args.f0_min, f0_max=args.f0_max
         )
         report = extract_dataset(args.in_dir, settings, device=args.device, num_processes=args.num_processes)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         logger.error("%s", error)
         return 1
     for clip, problem in report.failed:

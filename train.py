@@ -28,23 +28,27 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    folder = Path("logs") / args.model
-    setup_logging(folder / "train.log")
-    from common.checkpoint import CheckpointError  # after --help: torch takes seconds to import
-    from common.config import ConfigError
-    from pipeline.dataset import DatasetError
+    from common import processes  # after --help: torch takes seconds to import
     from pipeline.gan_training import TrainOptions, train
     from pipeline.settings import read_config
     from pipeline.training import TrainingError
 
+    folder = Path("logs") / args.model
+    if processes.rank() == 0:
+        setup_logging(folder / "train.log")
+    else:  # the other processes of torchrun would say the same
+        setup_logging(level=logging.WARNING)
     options = TrainOptions(
         folder=folder, base=args.base, device=args.device, max_steps=args.max_steps, max_minutes=args.max_minutes
     )
     try:
         train(read_config(args.config), options)
-    except (FileNotFoundError, ConfigError, DatasetError, CheckpointError, TrainingError, ValueError) as error:
+    except (OSError, ValueError, TrainingError) as error:  # each says what is wrong and what to do
         logger.error("%s", error)
         return 1
+    except KeyboardInterrupt:
+        logger.error("interrupted: what was not saved yet is lost")
+        return 130
     return 0
 
 

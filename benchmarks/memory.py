@@ -1,6 +1,6 @@
 """Peak memory and speed of a conversion against the length of the song.
 
-python benchmarks/memory.py -m logs/44k/G_10000.pth -c logs/44k/config.json -s alice --song raw/song.flac --minutes 1 60
+python -m benchmarks.memory -m logs/44k/G_10000.pth -c logs/44k/config.json -s alice --song raw/song.flac --minutes 1 60
 
 For each length the song is repeated until it lasts so long, and inference_main.py converts it in a process of its own.
 """
@@ -15,11 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from common import audio
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # this script stands beside the packages that it uses, not among them
-
-from common import audio  # noqa: E402
-
 SAMPLE_RATE = 44100
 
 

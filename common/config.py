@@ -17,10 +17,19 @@ logger = logging.getLogger(__name__)
 
 # Keys that tools of this family write and that change nothing here: accepted without a word.
 LEGACY_KEYS = {
-    "train": {"use_sr", "max_speclen", "port", "num_workers_val", "log_version", "ckpt_name_by_step"},
+    "train": {
+        *("use_sr", "max_speclen", "port", "num_workers_val"),
+        *("log_version", "ckpt_name_by_step", "accumulate_grad_batches", "bf16_run"),  # so-vits-svc-fork
+    },
     "data": {"max_wav_value", "contentvec_final_proj", "wav_path", "unit_path"},
     "model": {"speaker_embedding", "use_spectral_norm", "type_", "pretrained", "n_fft", "sampling_rate", "hop_length"},
 }
+
+
+POSITIVE_SIZES = (
+    *("inter_channels", "hidden_channels", "filter_channels", "n_heads", "n_layers", "kernel_size", "gin_channels"),
+    *("ssl_dim", "n_speakers", "upsample_initial_channel", "n_layers_q", "n_layers_trans_flow", "n_flow_layer"),
+)
 
 
 class ConfigError(ValueError):
@@ -56,6 +65,7 @@ class TrainConfig:
     vol_aug: bool = False
     # New in this project; the defaults are the behaviour of 4.1.
     window_frames: int = 790  # longer clips are cut to a random window of this length
+    c_stft: float = 0.0  # weight of a loss on narrow STFT bins; sharpens the harmonics long before discriminators do
     clip_grad_norm: float = 0.0  # 0: gradients are not clipped
     num_workers: int = -1  # loader processes; -1 chooses
     discriminator_channels: int = 32  # width of the first discriminator layer
@@ -65,7 +75,7 @@ class TrainConfig:
         for name in ("batch_size", "log_interval", "eval_interval", "epochs", "window_frames", "segment_size"):
             if getattr(self, name) < 1:
                 yield f"{name}: must be at least 1, got {getattr(self, name)}"
-        for name in ("keep_ckpts", "warmup_epochs", "clip_grad_norm", "discriminator_start"):
+        for name in ("keep_ckpts", "warmup_epochs", "clip_grad_norm", "discriminator_start", "seed"):
             if getattr(self, name) < 0:
                 yield f"{name}: must not be negative, got {getattr(self, name)}"
         if not 0 < self.learning_rate < 1:
@@ -76,8 +86,10 @@ class TrainConfig:
             yield f'half_type: must be "fp16" or "bf16", got {json.dumps(self.half_type)}'
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             yield f"betas: must be two numbers from 0 up to 1, got {self.betas}"
-        if self.discriminator_channels < 4 or self.discriminator_channels % 4:
-            yield f"discriminator_channels: must be a multiple of 4, got {self.discriminator_channels}"
+        if self.discriminator_channels < 8 or self.discriminator_channels % 8:
+            yield f"discriminator_channels: must be a multiple of 8, got {self.discriminator_channels}"
+        if self.num_workers < -1:
+            yield f"num_workers: must be -1 (automatic), 0 or more, got {self.num_workers}"
 
 
 @dataclass(frozen=True)
@@ -99,6 +111,8 @@ class DataConfig:
         for name in ("sampling_rate", "filter_length", "hop_length", "win_length", "n_mel_channels"):
             if getattr(self, name) < 1:
                 yield f"{name}: must be at least 1, got {getattr(self, name)}"
+        if self.win_length > self.filter_length:
+            yield f"win_length: must be at most filter_length ({self.filter_length}), got {self.win_length}"
         if self.unit_interpolate_mode not in ("left", "nearest"):
             yield f'unit_interpolate_mode: must be "left" or "nearest", got {json.dumps(self.unit_interpolate_mode)}'
         if self.mel_fmax is not None and not self.mel_fmin < self.mel_fmax <= self.sampling_rate / 2:
@@ -137,14 +151,17 @@ class ModelConfig:
     use_transformer_flow: bool = False
 
     def problems(self) -> Iterator[str]:
+        for name in POSITIVE_SIZES:
+            if getattr(self, name) < 1:
+                yield f"{name}: must be at least 1, got {getattr(self, name)}"
         if len(self.upsample_rates) != len(self.upsample_kernel_sizes):
             yield "upsample_kernel_sizes: must be as many as upsample_rates"
         if len(self.resblock_kernel_sizes) != len(self.resblock_dilation_sizes):
             yield "resblock_dilation_sizes: must be as many as resblock_kernel_sizes"
         if self.hidden_channels % max(self.n_heads, 1):
             yield f"hidden_channels: must be a multiple of n_heads ({self.n_heads}), got {self.hidden_channels}"
-        if self.n_speakers < 1:
-            yield f"n_speakers: must be at least 1, got {self.n_speakers}"
+        if self.inter_channels % 2:
+            yield f"inter_channels: must be even, got {self.inter_channels}"
         if self.resblock not in ("1", "2"):
             yield f'resblock: must be "1" or "2", got {json.dumps(self.resblock)}'
 
@@ -160,7 +177,7 @@ class Config:
 
     def problems(self) -> Iterator[str]:
         """Rules between sections."""
-        hop, product = self.data.hop_length, math.prod(self.model.upsample_rates)
+        hop, product = max(1, self.data.hop_length), math.prod(self.model.upsample_rates)
         if product != hop:
             yield f"model.upsample_rates: their product must be data.hop_length ({hop}), got {product}"
         if self.train.segment_size % hop:
@@ -229,10 +246,12 @@ def from_dict(raw: Mapping[str, Any], *, unit_dims: Mapping[str, int | None], wh
     spk = raw.get("spk")
     if not isinstance(spk, Mapping) or not spk or not all(type(speaker_id) is int for speaker_id in spk.values()):
         problems.append('spk: expected an object of speakers and ids such as {"alice": 0}')
-    if not problems:
-        config = Config(**sections, spk=dict(spk or {}))
+        spk = {}
+    if sections.get("model"):
+        problems += _encoder_problems(sections["model"], unit_dims)
+    if len(sections) == 3 and all(sections.values()):  # all of them could be read
+        config = Config(**sections, spk=dict(spk))
         problems += config.problems()
-        problems += _encoder_problems(config.model, unit_dims)
         if not problems:
             return config
     raise ConfigError(where, problems)
@@ -251,8 +270,8 @@ def _encoder_problems(model: ModelConfig, unit_dims: Mapping[str, int | None]) -
     dim = unit_dims[model.speech_encoder]
     if dim is not None and dim != model.ssl_dim:
         yield (
-            f"model.ssl_dim: encoder {model.speech_encoder} gives {dim} channels, got {model.ssl_dim}: set ssl_dim to {dim}"
-            " for a new model, or name the encoder that this model was trained with"
+            f"model.ssl_dim: encoder {model.speech_encoder} gives {dim} channels, got {model.ssl_dim}:"
+            f" set ssl_dim to {dim} for a new model, or name the encoder that this model was trained with"
         )
 
 

@@ -17,9 +17,13 @@ def resolve(name: str | torch.device | None = None) -> torch.device:
         device = torch.device(name)  # type: ignore[arg-type]
     except RuntimeError:
         raise ValueError(f"unknown device {name!r}: write cpu, cuda, cuda:N, mps or auto") from None
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise ValueError(f"unknown device {str(name)!r}: write cpu, cuda, cuda:N, mps or auto")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         found = torch.cuda.device_count()
-        raise ValueError(f"device {name!r} was asked for, but {found} CUDA devices are present: use -d cpu or -d auto")
+        raise ValueError(
+            f"device '{device}' was asked for, but {found} CUDA devices are present: use -d cpu or -d auto"
+        )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError("device 'mps' was asked for, but this machine has none: use -d cpu or -d auto")
     return device

@@ -33,14 +33,20 @@ class Registry(dict[str, Entry]):
 
         Raises:
             ValueError: unknown name.
-            NotAvailableError: a name of the 4.1 family that this version cannot build yet.
+            NotAvailableError: a name of the 4.1 family that this version cannot build yet, or a package is missing.
         """
         entry = self[name]
         if entry.target is None:
             ready = ", ".join(n for n, e in self.items() if e.target)
             raise NotAvailableError(f"{self.kind} {name!r} is not available yet; available now: {ready}")
         module, _, cls = entry.target.partition(":")
-        return getattr(import_module(module), cls)(**entry.kwargs, **kwargs)
+        try:
+            found = getattr(import_module(module), cls)
+        except ModuleNotFoundError as error:
+            if entry.package is None:
+                raise
+            raise NotAvailableError(f"{self.kind} {name!r} needs a package: pip install {entry.package}") from error
+        return found(**entry.kwargs, **kwargs)
 
 
 class NotAvailableError(ValueError):

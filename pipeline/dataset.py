@@ -5,6 +5,7 @@ Every random choice about a clip comes from (seed, epoch, position in the list):
 loader processes, on the order of work, or on where a run was interrupted.
 """
 
+import itertools
 import logging
 import math
 from collections.abc import Iterator
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import soundfile
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -22,11 +22,14 @@ from torch.utils.data import Dataset, Sampler
 from common import audio
 from common.config import Config
 from modules.units import resize_units
-from pipeline.features import read_f0, read_fingerprint, read_units, read_volume
+from pipeline.features import audio_digest, read_f0, read_fingerprint, read_units, read_volume
 
 logger = logging.getLogger(__name__)
 
+VALIDATION_SECONDS = 12  # of a longer validation clip only so much is synthesised: attention costs the square of it
 WINDOW_SLACK = 10  # frames: a clip this much longer than the window is still taken whole, as in 4.1
+FRAME_SLACK = 2  # frames by which features of other tools may differ from the audio
+AGAIN = "run python preprocess_hubert_f0.py"
 BUCKET_BATCHES = 8  # clips of this many batches are sorted by length together
 
 
@@ -35,10 +38,10 @@ class DatasetError(ValueError):
 
 
 class ClipKey(NamedTuple):
-    """What the sampler asks for: clip ``index`` of the list, as it is drawn in ``epoch``."""
+    """What the sampler asks for: clip number ``clip`` of the list, as it is drawn in ``epoch``."""
 
     epoch: int
-    index: int
+    clip: int
 
 
 class Batch(NamedTuple):
@@ -54,7 +57,8 @@ class Batch(NamedTuple):
     names: list[str]
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch(*(x.to(device, non_blocking=True) if isinstance(x, Tensor) else x for x in self))
+        moved = (x.to(device, non_blocking=True) if isinstance(x, Tensor) else x for x in self)
+        return Batch(*moved)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -70,62 +74,98 @@ class Clip:
     name: str
 
 
-class ClipDataset(Dataset[Clip]):
-    """The clips of one filelist; ``training`` cuts windows and augments, otherwise clips come whole and clean."""
+class Stored(NamedTuple):
+    """What the files of one clip hold; volume and wav only where they are wanted."""
 
-    def __init__(self, filelist: Path, config: Config, *, training: bool) -> None:
-        self.config, self.training = config, training
-        self.clips = read_filelist(filelist)
-        self.speaker_ids = [config.speaker_id(clip.parent.name) for clip in self.clips]
-        self.n_frames = check_clips(self.clips, config)
-        self.cache: dict[int, tuple] = {}
+    units: Tensor  # (K, D, N), of the clip itself and of its perturbed copies
+    f0: np.ndarray  # (F,) Hz
+    uv: np.ndarray  # (F,)
+    volume: np.ndarray | None  # (F,)
+    wav: np.ndarray | None  # (T,)
+
+
+class ClipDataset(Dataset[Clip]):
+    """The clips of one filelist; ``training`` cuts windows and augments, otherwise clips come clean.
+
+    ``n_frames`` are those that `check_clips` found.
+    """
+
+    def __init__(self, clips: list[Path], n_frames: list[int], config: Config, *, training: bool) -> None:
+        self.clips, self.n_frames, self.config, self.training = clips, n_frames, config, training
+        longest = config.train.window_frames
+        if not training:
+            longest = VALIDATION_SECONDS * config.data.sampling_rate // config.data.hop_length
+        # Frames of each clip as a batch holds it.
+        self.window_lengths = [longest if n > longest + WINDOW_SLACK else n for n in n_frames]
+        self.cache: dict[int, Stored] = {}
 
     def __len__(self) -> int:
         return len(self.clips)
 
-    def window_lengths(self) -> list[int]:
-        """Frames of each clip as a batch holds it."""
-        longest = self.config.train.window_frames
-        return [longest if self.training and n > longest + WINDOW_SLACK else n for n in self.n_frames]
-
     def __getitem__(self, key: ClipKey) -> Clip:
-        rng = np.random.default_rng((self.config.train.seed, key.epoch, key.index))
-        variants, f0, uv, volume = self._features(key.index)
-        n_frames = self.n_frames[key.index]
-        length = self.window_lengths()[key.index]
+        train, clip = self.config.train, self.clips[key.clip]
+        rng = np.random.default_rng((train.seed, key.epoch, key.clip))
+        stored = self._stored(key.clip)
+        n_frames, length = self.n_frames[key.clip], self.window_lengths[key.clip]
         start = int(rng.integers(n_frames - length + 1))
-        variant = int(rng.integers(len(variants))) if self.training else 0
-        units = resize_units(variants[variant], n_frames, self.config.data.unit_interpolate_mode)
+        variant = int(rng.integers(len(stored.units))) if self.training else 0
         window = slice(start, start + length)
-        wav = self._read_wav(self.clips[key.index], start, length)
-        volume = None if volume is None else volume[window]
-        if self.training and self.config.train.vol_aug and volume is not None and rng.random() < 0.5:
-            gain = random_gain(float(np.abs(wav).max()), rng)
-            wav, volume = wav * gain, volume * gain
+        wav, volume = self._wav(clip, stored, start, length), stored.volume
+        if volume is not None:
+            volume = volume[window]
+            if self.training and train.vol_aug and rng.random() < 0.5:
+                gain = random_gain(float(np.abs(wav).max()), rng)
+                wav, volume = wav * gain, volume * gain
         return Clip(
-            units=units[:, window],
-            f0=torch.from_numpy(f0[window]),
-            uv=torch.from_numpy(uv[window]),
+            units=self._window_of(stored.units[variant], n_frames, window),
+            f0=torch.from_numpy(stored.f0[window]),
+            uv=torch.from_numpy(stored.uv[window]),
             wav=torch.from_numpy(wav),
             volume=None if volume is None else torch.from_numpy(volume),
-            speaker_id=self.speaker_ids[key.index],
-            name=str(self.clips[key.index]),
+            speaker_id=self.config.spk[clip.parent.name],
+            name=str(clip),
         )
 
-    def _features(self, index: int) -> tuple:
-        if index not in self.cache:
-            clip = self.clips[index]
-            volume = read_volume(clip) if self.config.model.vol_embedding else None
-            features = (read_units(clip), *read_f0(clip), volume)
-            if not self.config.train.all_in_mem:
-                return features
-            self.cache[index] = features
-        return self.cache[index]
+    def _stored(self, index: int) -> Stored:
+        if index in self.cache:
+            return self.cache[index]
+        clip, in_memory = self.clips[index], self.config.train.all_in_mem
+        stored = Stored(
+            read_units(clip),
+            *read_f0(clip),
+            read_volume(clip) if self.config.model.vol_embedding else None,
+            audio.load_native(clip)[0] if in_memory else None,
+        )
+        if in_memory:
+            self.cache[index] = stored
+        return stored
 
-    def _read_wav(self, clip: Path, start: int, length: int) -> np.ndarray:
+    def _window_of(self, units: Tensor, n_frames: int, window: slice) -> Tensor:
+        """units (D, N), stretched to ``n_frames`` -> the frames of ``window``, without stretching the others."""
+        numbers = torch.arange(units.shape[1], dtype=torch.float32)[None]  # exact up to 2^24
+        return units[:, resize_units(numbers, n_frames, self.config.data.unit_interpolate_mode)[0, window].long()]
+
+    def _wav(self, clip: Path, stored: Stored, start: int, length: int) -> np.ndarray:
         hop = self.config.data.hop_length
-        wav, _ = soundfile.read(clip, start=start * hop, frames=length * hop, dtype="float32")
-        return wav
+        if stored.wav is not None:
+            return stored.wav[start * hop : (start + length) * hop]
+        return audio.load_part(clip, start * hop, length * hop)
+
+
+def load_datasets(config: Config) -> tuple[ClipDataset, ClipDataset]:
+    """Training and validation clips of ``config``, all of them checked.
+
+    Raises:
+        FileNotFoundError: a filelist is missing.
+        DatasetError: an empty list, or clips that cannot be used: all of both lists at once.
+    """
+    lists = [read_filelist(Path(path)) for path in (config.data.training_files, config.data.validation_files)]
+    training, validation = lists
+    frames = check_clips(training + validation, config)
+    return (
+        ClipDataset(training, frames[: len(training)], config, training=True),
+        ClipDataset(validation, frames[len(training) :], config, training=False),
+    )
 
 
 class BatchSampler(Sampler[list[ClipKey]]):
@@ -155,8 +195,9 @@ class BatchSampler(Sampler[list[ClipKey]]):
             indices = sorted(order[first : first + bucket], key=lambda i: self.lengths[i])
             batches += [indices[i : i + self.batch_size] for i in range(0, len(indices), self.batch_size)]
         rng.shuffle(batches)
-        batches += batches[: len(self) * self.world_size - len(batches)]  # every process takes as many steps
-        for batch in batches[self.rank :: self.world_size][self.first_batch :]:
+        # Every process takes as many steps: the first batches come a second time where they do not divide evenly.
+        shared = list(itertools.islice(itertools.cycle(batches), len(self) * self.world_size))
+        for batch in shared[self.rank :: self.world_size][self.first_batch :]:
             yield [ClipKey(self.epoch, index) for index in batch]
 
 
@@ -181,7 +222,7 @@ def collate(clips: list[Clip]) -> Batch:
 
 
 def random_gain(peak: float, rng: np.random.Generator) -> float:
-    """Loudness factor 10^U(-1, m) with m at most 1 and so that ``peak`` stays below full scale , as 4.1 draws it."""
+    """Loudness factor 10^U(-1, m) with m at most 1 and so that ``peak`` stays below full scale, as 4.1 draws it."""
     highest = min(1.0, math.log10(1 / (peak + 1e-5)))
     return 10 ** rng.uniform(-1, highest)
 
@@ -195,7 +236,7 @@ def read_filelist(path: Path) -> list[Path]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no filelist {path}: run python preprocess_flist_config.py")
-    clips = [Path(line.strip()) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    clips = [Path(line.strip()) for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     if not clips:
         raise DatasetError(f"{path} names no clip: add recordings, then run python preprocess_flist_config.py again")
     return clips
@@ -205,8 +246,10 @@ def check_clips(clips: list[Path], config: Config) -> list[int]:
     """Number of frames of every clip, after looking at all of them and their features.
 
     Raises:
-        DatasetError: clips without features, with features of another encoder, at another rate, or too short.
+        DatasetError: clips without features, with features of other audio or another encoder, at another rate, of an
+            unknown speaker, or too short.
     """
+    logger.info("checking %d clips and their features", len(clips))
     frames, problems = [], []
     for clip in clips:
         try:
@@ -221,26 +264,39 @@ def check_clips(clips: list[Path], config: Config) -> list[int]:
 
 def _check_clip(clip: Path, config: Config) -> int:
     header = audio.info(clip)
-    if (header.sample_rate, header.channels) != (config.data.sampling_rate, 1):
+    data, model = config.data, config.model
+    if (header.sample_rate, header.channels) != (data.sampling_rate, 1):
         raise DatasetError(
-            f"{clip} is {header.channels} x {header.sample_rate} Hz, not mono {config.data.sampling_rate} Hz: run python resample.py"
+            f"{clip} is {header.channels} x {header.sample_rate} Hz, not mono {data.sampling_rate} Hz:"
+            " run python resample.py"
         )
-    made_from = read_fingerprint(clip)
-    if made_from and made_from["speech_encoder"] != config.model.speech_encoder:
-        raise DatasetError(
-            f"{clip} has units of {made_from['speech_encoder']}, the config wants {config.model.speech_encoder}:"
-            " run python preprocess_hubert_f0.py"
-        )
+    if clip.parent.name not in config.spk:
+        raise DatasetError(f"{clip} is of no speaker of the config: run python preprocess_flist_config.py again")
+    _check_source(clip, config)
     channels = read_units(clip).shape[1]
-    if channels != config.model.ssl_dim:
-        raise DatasetError(
-            f"{clip} has units of {channels} channels, the config wants {config.model.ssl_dim}: run python preprocess_hubert_f0.py"
-        )
-    f0, _ = read_f0(clip)
-    if config.model.vol_embedding:
-        read_volume(clip)
-    n_frames = min(len(f0), header.n_samples // config.data.hop_length)
-    needed = config.train.segment_size // config.data.hop_length
+    if channels != model.ssl_dim:
+        raise DatasetError(f"{clip} has units of {channels} channels, the config wants {model.ssl_dim}: {AGAIN}")
+    n_frames, lengths = header.n_samples // data.hop_length, [len(row) for row in read_f0(clip)]
+    if model.vol_embedding:
+        lengths.append(len(read_volume(clip)))
+    if any(abs(length - n_frames) > FRAME_SLACK for length in lengths):
+        raise DatasetError(f"{clip} has {n_frames} frames, its features {min(lengths)}: {AGAIN}")
+    n_frames, needed = min(n_frames, *lengths), config.train.segment_size // data.hop_length
     if n_frames < needed:
-        raise DatasetError(f"{clip} is too short: {n_frames} frames, {needed} are needed (train.segment_size)")
+        raise DatasetError(
+            f"{clip} is too short: {n_frames} frames, {needed} are needed (train.segment_size): delete it and"
+            " run python preprocess_flist_config.py again"
+        )
     return n_frames
+
+
+def _check_source(clip: Path, config: Config) -> None:
+    """Compare the fingerprint of the features, which those that other tools made do not have."""
+    made_from = read_fingerprint(clip)
+    if made_from is None:
+        return
+    encoder, wanted = made_from.get("speech_encoder"), config.model.speech_encoder
+    if encoder != wanted:
+        raise DatasetError(f"{clip} has units of {encoder}, the config wants {wanted}: {AGAIN}")
+    if made_from.get("hop_length") != config.data.hop_length or made_from.get("audio") != audio_digest(clip):
+        raise DatasetError(f"{clip} was changed after its features were extracted: {AGAIN}")

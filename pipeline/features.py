@@ -68,7 +68,7 @@ class FeatureExtractor:
 
     def __init__(self, settings: FeatureSettings, device: torch.device) -> None:
         self.settings = settings
-        self.encoder = vencoder.build(settings.speech_encoder, device=device)
+        self.encoder = vencoder.build(settings.speech_encoder, device=str(device))
         self.predictor = f0_predictors.build(
             settings.f0_predictor,
             sample_rate=settings.sample_rate,
@@ -98,31 +98,40 @@ class FeatureExtractor:
         if copies == 0:
             return None
         rng = np.random.default_rng(seed)
-        variants = [perturb_timbre(wav, self.settings.sample_rate, rng) for _ in range(copies)]
-        return torch.stack(self.units(variants))
+        # One after the other: a copy of a long clip is large.
+        return torch.stack(
+            [self.units([perturb_timbre(wav, self.settings.sample_rate, rng)])[0] for _ in range(copies)]
+        )
 
     def _features(self, wav: np.ndarray, units: Tensor) -> Features:
         n_frames = len(wav) // self.settings.hop_length
         f0, uv = self.predictor.compute_f0_uv(wav, n_frames)
         if not np.isfinite(f0).all():
             raise ValueError(f"{self.settings.f0_predictor} returned f0 that is not finite: use another --f0_predictor")
+        if not torch.isfinite(units).all():
+            raise ValueError(f"{self.settings.speech_encoder} returned units that are not finite")
         volume = frame_volume(torch.from_numpy(wav), self.settings.hop_length).numpy()
         return Features(units=units, f0=f0, uv=uv, volume=volume)
 
 
+def audio_digest(wav: Path) -> str:
+    """SHA-1 of a clip's file: what changes when the audio does."""
+    with open(wav, "rb") as file:
+        return hashlib.sha1(file.read(), usedforsecurity=False).hexdigest()
+
+
 def fingerprint(wav: Path, settings: FeatureSettings) -> dict[str, Any]:
     """What the caches of a clip were computed from: the file's content and the settings."""
-    with open(wav, "rb") as file:
-        digest = hashlib.file_digest(file, "sha1") if hasattr(hashlib, "file_digest") else hashlib.sha1(file.read())
-    return {"version": CACHE_VERSION, "audio": digest.hexdigest(), **asdict(settings)}
+    return {"version": CACHE_VERSION, "audio": audio_digest(wav), **asdict(settings)}
 
 
 def read_fingerprint(wav: Path) -> dict[str, Any] | None:
     """The fingerprint that stands beside a clip; None where another tool made the caches, or none are there."""
     try:
-        return json.loads(beside(wav, FINGERPRINT).read_text(encoding="utf-8"))
+        content = json.loads(beside(wav, FINGERPRINT).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
+    return content if isinstance(content, dict) else None
 
 
 def is_current(wav: Path, current: dict[str, Any]) -> bool:
@@ -146,23 +155,42 @@ def write_caches(wav: Path, features: Features, perturbed: Tensor | None, made_f
 
 
 def read_units(wav: Path) -> Tensor:
-    """Cached units of a clip (K, D, N): the clean ones, then those of its perturbed copies where there are any."""
-    units = torch.load(_present(wav, UNITS), map_location="cpu", weights_only=True)
+    """Cached units of a clip (K, D, N): the clean ones, then those of its perturbed copies where there are any.
+
+    Raises:
+        FileNotFoundError: there are none.
+        ValueError: a file that is damaged, or copies of other units.
+    """
+    units = _read_tensor(_present(wav, UNITS))
     copies = beside(wav, UNITS_AUG)
-    if copies.is_file():
-        units = torch.cat([units, torch.load(copies, map_location="cpu", weights_only=True).float()])
-    return units
+    if not copies.is_file():
+        return units
+    perturbed = _read_tensor(copies)
+    if perturbed.shape[1:] != units.shape[1:]:
+        raise ValueError(f"{copies} does not belong to {UNITS}: delete it, or run python preprocess_hubert_f0.py")
+    return torch.cat([units, perturbed])
+
+
+def _read_tensor(path: Path) -> Tensor:
+    tensor = unpickle.read_file(path)
+    if not isinstance(tensor, Tensor) or tensor.ndim != 3 or 0 in tensor.shape:
+        raise ValueError(f"{path} holds no units (1, D, N): delete it and run python preprocess_hubert_f0.py")
+    return tensor.float()
 
 
 def read_f0(wav: Path) -> tuple[np.ndarray, np.ndarray]:
     """Cached f0 (F,) in Hz and uv (F,); the object arrays that 4.x tools wrote are read as well."""
-    f0, uv = unpickle.read_npy(_present(wav, F0))
-    return np.asarray(f0, dtype=np.float32), np.asarray(uv, dtype=np.float32)
+    path = _present(wav, F0)
+    stored = unpickle.read_npy(path)
+    if stored.ndim == 0 or len(stored) != 2:
+        raise ValueError(f"{path} holds no pair of f0 and uv: delete it and run python preprocess_hubert_f0.py")
+    f0, uv = (np.asarray(row, dtype=np.float32) for row in stored)
+    return f0, uv
 
 
 def read_volume(wav: Path) -> np.ndarray:
     """Cached volume (F,)."""
-    return np.load(_present(wav, VOLUME), allow_pickle=False).astype(np.float32)
+    return unpickle.read_npy(_present(wav, VOLUME)).astype(np.float32)
 
 
 def _present(wav: Path, suffix: str) -> Path:

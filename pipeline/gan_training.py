@@ -17,16 +17,17 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 from torch.utils.data import DataLoader
 
-from common import checkpoint, devices
+from common import checkpoint, devices, processes
 from common.checkpoint import CheckpointError
 from common.config import Config
-from common.formats import write_atomically
+from common.formats import remove_parts, write_atomically
 from models import MultiPeriodDiscriminator, SynthesizerTrn
-from modules.losses import discriminator_loss, feature_loss, generator_loss, kl_loss
+from modules.losses import discriminator_loss, feature_loss, generator_loss, kl_loss, stft_loss
 from modules.masking import take_segments
 from modules.mel_processing import spec_to_mel, spectrogram
-from pipeline.dataset import Batch, BatchSampler, ClipDataset, ClipKey, collate
+from pipeline.dataset import Batch, BatchSampler, ClipDataset, ClipKey, collate, load_datasets
 from pipeline.reporting import Reporter
+from pipeline.speakers import dataset_pitch_ranges, write_pitch_ranges
 from pipeline.training import NonFiniteLossError, RunOptions, TrainState, run
 
 logger = logging.getLogger(__name__)
@@ -51,24 +52,30 @@ class GanTask:
     def __init__(self, config: Config, folder: Path, device: torch.device, validation: ClipDataset) -> None:
         self.config, self.folder, self.device, self.validation = config, folder, device, validation
         train, data = config.train, config.data
+        half = {"fp16": torch.float16, "bf16": torch.bfloat16}[train.half_type]
+        if train.fp16_run and half == torch.float16 and device.type != "cuda":
+            raise ValueError(
+                f"train.half_type fp16 works on CUDA only, this run is on {device}:"
+                " set half_type to bf16, or fp16_run to false"
+            )
         torch.manual_seed(train.seed)
         self.hop, self.segment_frames = data.hop_length, train.segment_size // data.hop_length
         model = config.as_dict()["model"]
-        self.generator = SynthesizerTrn(data.filter_length // 2 + 1, self.segment_frames, **model).to(device)
+        self.generator = SynthesizerTrn(
+            data.filter_length // 2 + 1, self.segment_frames, sampling_rate=data.sampling_rate, **model
+        ).to(device)
         self.discriminator = MultiPeriodDiscriminator(base_channels=train.discriminator_channels).to(device)
         optimizer = partial(
             torch.optim.AdamW,
             lr=train.learning_rate,
-            betas=tuple(train.betas),
+            betas=(train.betas[0], train.betas[1]),
             eps=train.eps,
             fused=device.type != "mps",
         )
         self.optim_g = optimizer(self.generator.parameters())
         self.optim_d = optimizer(self.discriminator.parameters())
-        half = {"fp16": torch.float16, "bf16": torch.bfloat16}[train.half_type]
         self.autocast = partial(torch.autocast, device.type, half, enabled=train.fp16_run)
-        scaling = train.fp16_run and half == torch.float16 and device.type == "cuda"
-        self.scaler = torch.amp.GradScaler(device.type, enabled=scaling)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=train.fp16_run and half == torch.float16)
         self.learning_rate = train.learning_rate
         # What the steps call: the networks themselves, or their data-parallel wrappers.
         self.net_g: nn.Module = self.generator
@@ -87,6 +94,15 @@ class GanTask:
         data = self.config.data
         return spectrogram(wav, n_fft=data.filter_length, hop_length=data.hop_length, win_length=data.win_length)
 
+    def distribute(self) -> None:
+        """Average the gradients over the processes of a group."""
+        parallel = partial(
+            nn.parallel.DistributedDataParallel, device_ids=[self.device] if self.device.type == "cuda" else None
+        )
+        # Without automatic f0 prediction some parameters of the generator get no gradient.
+        self.net_g = parallel(self.generator, find_unused_parameters=True)
+        self.net_d = parallel(self.discriminator)
+
     # ---- one update
 
     def begin_epoch(self, epoch: int) -> float:
@@ -104,7 +120,22 @@ class GanTask:
         return self.learning_rate
 
     def step(self, batch: Batch, step: int) -> dict[str, Tensor | float]:
-        """Update the discriminators (from ``discriminator_start`` on), then the generator."""
+        """Update the discriminators (from ``discriminator_start`` on), then the generator.
+
+        Raises:
+            NonFiniteLossError: a loss or a gradient is not finite; the network that it belongs to was not changed.
+        """
+        try:
+            losses = self._step(batch, step)
+        except NonFiniteLossError:
+            self.scaler.update(self.scaler.get_scale())  # closes the update; the scale stays
+            raise
+        finally:
+            self.discriminator.requires_grad_(True)
+        self.scaler.update()
+        return losses
+
+    def _step(self, batch: Batch, step: int) -> dict[str, Tensor | float]:
         adversarial = step >= self.config.train.discriminator_start
         spec = self.spec(batch.wav.squeeze(1))  # (B, bins, F)
         with self.autocast():
@@ -123,12 +154,15 @@ class GanTask:
         y_hat_mel = self.mel(self.spec(y_hat.squeeze(1).float()))
         losses: dict[str, Tensor | float] = {}
         if adversarial:
-            losses["disc"] = self._step_discriminator(y, y_hat.detach())
+            losses |= self._step_discriminator(y, y_hat.detach())
         _, z_p, m_p, logs_p, _, logs_q = latents
+        mel_l1 = l1_loss(y_mel, y_hat_mel)
         parts = {
-            "mel": self.config.train.c_mel * l1_loss(y_mel, y_hat_mel),
+            "mel": self.config.train.c_mel * mel_l1,
             "kl": self.config.train.c_kl * kl_loss(z_p, logs_q, m_p, logs_p, z_mask),
         }
+        if self.config.train.c_stft:
+            parts["stft"] = self.config.train.c_stft * stft_loss(y.squeeze(1), y_hat.squeeze(1))
         if self.config.model.use_automatic_f0_prediction:
             parts["lf0"] = mse_loss(pred_lf0.float(), lf0.float())
         self.discriminator.requires_grad_(False)  # a quarter to half of the work of the generator's update
@@ -138,30 +172,31 @@ class GanTask:
             parts["gen"] = generator_loss(fake_scores)[0]
             parts["fm"] = feature_loss(real_maps, fake_maps)
         losses["grad_norm_g"] = self._update(self.optim_g, self.generator, parts)
-        self.discriminator.requires_grad_(True)
-        self.scaler.update()
         losses |= {name: value.detach() for name, value in parts.items()}
-        losses["mel_l1"] = parts["mel"].detach() / self.config.train.c_mel
+        losses["mel_l1"] = mel_l1.detach()
         return losses
 
-    def _step_discriminator(self, y: Tensor, y_hat: Tensor) -> Tensor:
+    def _step_discriminator(self, y: Tensor, y_hat: Tensor) -> dict[str, Tensor | float]:
         with self.autocast():
             real_scores, fake_scores, _, _ = self.net_d(y, y_hat)
         loss, _, _ = discriminator_loss(real_scores, fake_scores)
-        self._update(self.optim_d, self.discriminator, {"disc": loss})
-        return loss.detach()
+        norm = self._update(self.optim_d, self.discriminator, {"disc": loss})
+        return {"disc": loss.detach(), "grad_norm_d": norm}
 
     def _update(self, optimizer: torch.optim.Optimizer, net: nn.Module, losses: Mapping[str, Tensor]) -> Tensor:
         """Step ``optimizer`` down the sum of ``losses``; returns the gradient norm before any clipping."""
         total = torch.stack(list(losses.values())).sum()
-        if not torch.isfinite(total):
+        if processes.in_any(not bool(torch.isfinite(total)), self.device):
             bad = [name for name, value in losses.items() if not torch.isfinite(value)]
-            raise NonFiniteLossError(f"loss {', '.join(bad)} is not finite")
+            raise NonFiniteLossError(f"loss {', '.join(bad) or 'of another process'} is not finite")
         optimizer.zero_grad()
         self.scaler.scale(total).backward()
         self.scaler.unscale_(optimizer)
         limit = self.config.train.clip_grad_norm or float("inf")
         norm = nn.utils.clip_grad_norm_(net.parameters(), limit)
+        # The scaler looks for these itself: it skips the step and lowers its scale.
+        if not self.scaler.is_enabled() and not torch.isfinite(norm):
+            raise NonFiniteLossError(f"gradient of {', '.join(losses)} is not finite")
         self.scaler.step(optimizer)
         return norm
 
@@ -175,12 +210,12 @@ class GanTask:
         for index in range(min(len(self.validation), VALIDATION_CLIPS)):
             batch = collate([self.validation[ClipKey(0, index)]]).to(self.device)
             y_hat, _ = self.generator.infer(batch.units, batch.f0, batch.uv, g=batch.speaker, vol=batch.volume)
-            mels = [self.mel(self.spec(wav.squeeze(1).float())) for wav in (batch.wav, y_hat)]
-            distances.append(l1_loss(*mels).item())
+            recorded, made = (self.mel(self.spec(wav.squeeze(1).float())) for wav in (batch.wav, y_hat))
+            distances.append(l1_loss(recorded, made).item())
             name = f"{index}_{Path(batch.names[0]).stem}"
             reporter.audio(f"{name}/synthesised", y_hat[0, 0].float().cpu().numpy(), step)
             reporter.audio(f"{name}/recorded", batch.wav[0, 0].cpu().numpy(), step)
-            shown = dict(zip(("recorded", "synthesised"), (mel[0].cpu().numpy() for mel in mels), strict=True))
+            shown = {"recorded": recorded[0].cpu().numpy(), "synthesised": made[0].cpu().numpy()}
             reporter.compare(name, shown, batch.f0[0].cpu().numpy(), step)
         self.generator.train()
         return {"mel_l1": sum(distances) / max(len(distances), 1)}
@@ -215,32 +250,34 @@ class GanTask:
 
     def restore(self) -> TrainState | None:
         """Load the newest pair; raises CheckpointError when it is there and cannot be used."""
-        pairs = checkpoint.find_pairs(self.folder)
-        if not pairs:
+        pair = checkpoint.newest_pair(self.folder)
+        if pair is None:
             return None
-        pair = pairs[-1]
-        self._load(self.discriminator, self.optim_d, pair.discriminator)
+        other = self._load(self.discriminator, self.optim_d, pair.discriminator)
         extra = self._load(self.generator, self.optim_g, pair.generator)
+        if other.get("step") != extra.get("step"):
+            raise CheckpointError(f"{pair.generator} and {pair.discriminator.name} are of different steps")
         if extra.get("scaler"):
             self.scaler.load_state_dict(extra["scaler"])
+        # Files of other tools tell the epoch, and the step only in their name.
         state = TrainState(
-            step=extra.get("step", pair.step), epoch=extra.get("iteration", 1), batch=extra.get("batch", 0)
+            step=int(extra.get("step", pair.step)),
+            epoch=max(1, int(extra.get("iteration") or 1)),
+            batch=int(extra.get("batch", 0)),
         )
         logger.info("resuming from %s: step %d, epoch %d", pair.generator, state.step, state.epoch)
         return state
 
     def _load(self, net: nn.Module, optimizer: torch.optim.Optimizer, path: Path) -> dict[str, Any]:
-        state, extra = checkpoint.read_model(path)
         try:
+            state, extra = checkpoint.read_model(path)
             checkpoint.load_weights(net, state, where=path)
-            if (extra.get("optimizer") or {}).get("state"):
-                optimizer.load_state_dict(extra["optimizer"])
-            else:
-                logger.warning("%s holds no optimizer state: the optimizer starts anew", path)
-        except (CheckpointError, ValueError) as error:
+            checkpoint.load_moments(optimizer, extra.get("optimizer"), where=path)
+        except CheckpointError as error:
             raise CheckpointError(
-                f"cannot resume from {path}: {error}\n  Nothing was changed. To go on, restore the config it was trained with"
-                " (model section, train.discriminator_channels); to start anew, train under another name (-m)."
+                f"cannot resume from {path}: {error}\n  No file was changed. To go on, put back a good file, or the"
+                " config it was trained with (model section, train.discriminator_channels); to start anew, use another"
+                " name (-m)."
             ) from None
         return extra
 
@@ -248,74 +285,80 @@ class GanTask:
         """Start from G_0.pth and D_0.pth of ``folder`` where they are there, else from nothing."""
         pair = checkpoint.pair_at(folder, 0)
         for net, path in ((self.generator, pair.generator), (self.discriminator, pair.discriminator)):
-            if not path.is_file():
-                continue
-            state, _ = checkpoint.read_model(path)
-            checkpoint.load_weights(net, checkpoint.adapt_speakers(state, net, where=path), where=path)
-            logger.info("starting from base model %s", path)
+            if path.is_file():
+                state, _ = checkpoint.read_model(path, only=())
+                checkpoint.load_weights(net, checkpoint.adapt_speakers(state, net, where=path), where=path)
+                logger.info("starting from base model %s", path)
+            else:
+                logger.warning("no base model %s: training from nothing needs far more recordings and time", path)
         if not pair.generator.is_file():
-            logger.warning(
-                "no base model %s: training from nothing needs far more recordings and time; see the README, step 4",
-                pair.generator,
-            )
-            self.generator.dec.init_source_gain()
+            self.generator.dec.init_gains()
 
 
 def train(config: Config, options: TrainOptions) -> TrainState:
     """Train until the config's epochs, the limits of ``options``, or Ctrl-C; resumes where the last run stopped.
 
     Raises:
-        FileNotFoundError, DatasetError: filelists, clips or features that cannot be used.
+        FileNotFoundError, DatasetError: base model, filelists, clips or features that cannot be used.
         CheckpointError: a checkpoint or base model that is there and cannot be loaded.
         TrainingError: training diverged.
     """
-    rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    rank, world_size = processes.rank(), processes.world_size()
     device = devices.resolve(options.device)
+    if options.base is not None and not checkpoint.pair_at(options.base, 0).generator.is_file():
+        raise FileNotFoundError(f"no base model G_0.pth in {options.base}, which --base names")
     if world_size > 1:
-        device = _join_group(device)
-    training = ClipDataset(Path(config.data.training_files), config, training=True)
-    validation = ClipDataset(Path(config.data.validation_files), config, training=False)
+        device = processes.join_group(device)
+    training, validation = load_datasets(config)
+    if rank == 0:
+        remove_parts(options.folder)
+    if config.train.vol_aug and not config.model.vol_embedding:
+        logger.warning("train.vol_aug has no effect without model.vol_embedding")
     task = GanTask(config, options.folder, device, validation)
     state = task.restore()
     if state is None:
         task.load_base(options.base or options.folder)
         state = TrainState()
     if world_size > 1:
-        ids = [device] if device.type == "cuda" else None
-        # Without automatic f0 prediction some parameters of the generator get no gradient.
-        task.net_g = nn.parallel.DistributedDataParallel(task.generator, device_ids=ids, find_unused_parameters=True)
-        task.net_d = nn.parallel.DistributedDataParallel(task.discriminator, device_ids=ids)
+        task.distribute()
     sampler = BatchSampler(
-        training.window_lengths(),
+        training.window_lengths,
         batch_size=config.train.batch_size,
         seed=config.train.seed,
         rank=rank,
         world_size=world_size,
     )
-    reporter = Reporter(options.folder if rank == 0 else None, config.data.sampling_rate)
+    reporter = Reporter(options.folder if rank == 0 else None, config.data.sampling_rate, state.step)
     if rank == 0:
         text = json.dumps(config.as_dict(), indent=2, ensure_ascii=False).encode()
         write_atomically(options.folder / "config.json", lambda file: file.write(text))
-    run_options = RunOptions(
+        write_pitch_ranges(options.folder, dataset_pitch_ranges(training.clips))
+    logger.info("%d clips on %s, %d steps per epoch", len(training), device, len(sampler))
+    try:
+        loader = _loader(training, sampler, device)
+        return run(task, loader, sampler, state, options=_run_options(config, options), reporter=reporter)
+    finally:
+        reporter.close()
+
+
+def _run_options(config: Config, options: TrainOptions) -> RunOptions:
+    return RunOptions(
         epochs=config.train.epochs,
         log_interval=config.train.log_interval,
         eval_interval=config.train.eval_interval,
         seed=config.train.seed,
         max_steps=options.max_steps,
         max_minutes=options.max_minutes,
-        rank=rank,
+        rank=processes.rank(),
     )
-    logger.info("%d clips on %s, %d steps per epoch", len(training), device, len(sampler))
-    try:
-        return run(task, _loader(training, sampler, device), sampler, state, options=run_options, reporter=reporter)
-    finally:
-        reporter.close()
 
 
 def _loader(dataset: ClipDataset, sampler: BatchSampler, device: torch.device) -> "DataLoader[Any]":
-    workers = dataset.config.train.num_workers
-    if workers < 0:  # on a CPU the networks want the cores themselves
-        workers = min(4, max(0, (os.cpu_count() or 1) - 1)) if device.type == "cuda" else 0
+    train = dataset.config.train
+    workers = train.num_workers
+    if workers < 0:  # on a CPU the networks want the cores themselves; clips in memory would be held by each worker
+        alone = device.type != "cuda" or train.all_in_mem
+        workers = 0 if alone else min(4, max(0, (os.cpu_count() or 1) - 1))
     return DataLoader(
         dataset,
         batch_sampler=sampler,
@@ -324,13 +367,3 @@ def _loader(dataset: ClipDataset, sampler: BatchSampler, device: torch.device) -
         persistent_workers=workers > 0,
         pin_memory=device.type == "cuda",
     )
-
-
-def _join_group(device: torch.device) -> torch.device:
-    """Join the process group that torchrun set up; returns this process' device."""
-    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    if device.type != "cuda":
-        return device
-    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-    torch.cuda.set_device(device)
-    return device

@@ -1,24 +1,28 @@
 """Every clip of a dataset -> the caches beside it: the journey behind preprocess_hubert_f0.py."""
 
 import logging
+import math
 import multiprocessing
 import os
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from common import audio, devices
-from common.formats import CLIP_SUFFIX
+from common.formats import CLIP_SUFFIX, remove_parts
 from pipeline.features import FeatureExtractor, FeatureSettings, fingerprint, is_current, write_caches
+from pipeline.resampling import SILENCE_DB
 
 logger = logging.getLogger(__name__)
 
-BATCH_SECONDS = 60  # audio that is held and encoded at once
+BATCH_SECONDS = 60.0  # audio that is held and encoded at once
 
 
 @dataclass
@@ -42,21 +46,19 @@ def extract_dataset(
 
     Raises:
         FileNotFoundError: no wav under ``folder``, or a weights file is missing.
+        ValueError: an encoder, a predictor or a device that cannot be used.
+        ChildProcessError: one of several processes was killed. What was done stays.
     """
     clips = sorted(path for path in folder.rglob(f"*{CLIP_SUFFIX}") if audio.is_audio(path))
     if not clips:
         raise FileNotFoundError(f"no wav under {folder}: run python resample.py first")
+    remove_parts(folder)
     report = Report()
     pending = _pending(clips, settings, report)
     num_processes = min(num_processes or os.cpu_count() or 1, max(1, len(pending)))
     chosen = [devices.resolve(device)] if device else devices.visible()
     with tqdm(total=len(clips), initial=report.skipped + len(report.failed), unit="clip", desc="features") as bar:
-        if num_processes == 1:
-            worker = _Worker(settings, chosen[0], seed) if pending else None
-            results = (worker.extract(batch) for batch in _batches(pending) if worker)
-        else:
-            results = _parallel(pending, settings, chosen, num_processes=num_processes, seed=seed)
-        for outcomes in results:
+        for outcomes in _outcomes(pending, settings, chosen, num_processes=num_processes, seed=seed):
             for clip, seconds, problem in outcomes:
                 if problem:
                     report.failed.append((clip, problem))
@@ -84,12 +86,14 @@ class _Worker:
             if len(clips) > 1:
                 return [outcome for clip in clips for outcome in self.extract([clip])]
             logger.debug("%s failed", clips[0], exc_info=True)
-            return [(clips[0], 0.0, f"{type(error).__name__}: {error}")]
+            return [(clips[0], 0.0, _reason(clips[0], error))]
 
     def _extract(self, clips: list[Path]) -> list[tuple[Path, float]]:
         settings = self.extractor.settings
         made_from = [fingerprint(clip, settings) for clip in clips]
         wavs = [audio.load(clip, settings.sample_rate) for clip in clips]
+        if any(np.abs(wav).max() < 10 ** (SILENCE_DB / 20) for wav in wavs):
+            raise audio.AudioError(f"silence: it never reaches {SILENCE_DB} dB; remove it")
         for clip, wav, features, source in zip(clips, wavs, self.extractor.extract_batch(wavs), made_from, strict=True):
             copy_seed = zlib.crc32(f"{self.seed}{source['audio']}".encode())  # the same copies in any order of work
             write_caches(clip, features, self.extractor.perturbed_units(wav, copy_seed), source)
@@ -107,35 +111,57 @@ def _pending(clips: list[Path], settings: FeatureSettings, report: Report) -> li
             else:
                 pending.append(clip)
         except (audio.AudioError, OSError) as error:
-            report.failed.append((clip, str(error)))
+            report.failed.append((clip, _reason(clip, error)))
     return pending
 
 
-def _batches(clips: list[Path]) -> Iterator[list[Path]]:
-    batch: list[Path] = []
-    seconds = 0.0
-    for clip in clips:
-        length = audio.info(clip).seconds
-        if batch and seconds + length > BATCH_SECONDS:
-            yield batch
-            batch, seconds = [], 0.0
-        batch.append(clip)
+def _reason(clip: Path, error: Exception) -> str:
+    """What to say of a clip that failed; its name stands beside it already."""
+    known = isinstance(error, (ValueError, OSError))  # raised with a message for the user
+    return str(error).removeprefix(f"{clip}: ") if known else f"{type(error).__name__}: {error}"
+
+
+def _batches(clips: list[Path], n_parts: int) -> list[list[Path]]:
+    """Clips in batches of at most ``BATCH_SECONDS``, and no longer than leaves work for ``n_parts`` processes."""
+    lengths = [audio.info(clip).seconds for clip in clips]
+    limit = min(BATCH_SECONDS, sum(lengths) / n_parts)
+    batches: list[list[Path]] = []
+    seconds = math.inf
+    for clip, length in zip(clips, lengths, strict=True):
+        if seconds + length > limit:
+            batches.append([])
+            seconds = 0.0
+        batches[-1].append(clip)
         seconds += length
-    if batch:
-        yield batch
+    return batches
 
 
-_worker: _Worker | None = None  # one per process of the pool
+def _outcomes(
+    clips: list[Path], settings: FeatureSettings, chosen: list[torch.device], *, num_processes: int, seed: int
+) -> Iterator[list[Outcome]]:
+    """What became of the clips, batch by batch, worked on here or in several processes."""
+    if num_processes > 1:
+        yield from _parallel(clips, settings, chosen, num_processes=num_processes, seed=seed)
+    elif clips:
+        worker = _Worker(settings, chosen[0], seed)
+        yield from map(worker.extract, _batches(clips, 1))
+
+
+_worker: _Worker | Exception  # one per process of the pool
 
 
 def _start(settings: FeatureSettings, queue: "multiprocessing.Queue[str]", seed: int, threads: int) -> None:
     global _worker
     torch.set_num_threads(threads)
-    _worker = _Worker(settings, torch.device(queue.get()), seed)
+    try:
+        _worker = _Worker(settings, torch.device(queue.get()), seed)
+    except Exception as error:  # raised by `_run`: an initializer that fails breaks the pool without a word
+        _worker = error
 
 
 def _run(batch: list[Path]) -> list[Outcome]:
-    assert _worker is not None
+    if isinstance(_worker, Exception):
+        raise _worker
     return _worker.extract(batch)
 
 
@@ -148,6 +174,11 @@ def _parallel(
         queue.put(str(chosen[i % len(chosen)]))
     threads = max(1, (os.cpu_count() or 1) // num_processes)
     with ProcessPoolExecutor(num_processes, context, _start, (settings, queue, seed, threads)) as pool:
-        jobs = [pool.submit(_run, batch) for batch in _batches(clips)]
-        for job in as_completed(jobs):
-            yield job.result()
+        try:
+            for job in as_completed([pool.submit(_run, batch) for batch in _batches(clips, num_processes)]):
+                yield job.result()
+        except BrokenProcessPool:
+            raise ChildProcessError(
+                "a process was killed, most likely for lack of memory: run again with a smaller --num_processes;"
+                " what is done is kept"
+            ) from None

@@ -1,19 +1,25 @@
 """What a run tells: TensorBoard scalars, audio and pictures. Pictures are drawn in a thread, off the training path."""
 
+import logging
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
+logger = logging.getLogger(__name__)
+
 
 class Reporter:
-    """Writes to TensorBoard; with ``folder`` None (every process but the first) it writes nothing."""
+    """Writes to TensorBoard; with ``folder`` None (every process but the first) it writes nothing.
 
-    def __init__(self, folder: Path | None, sample_rate: int) -> None:
+    What a killed run wrote about steps from ``step`` on is hidden: they will be made again.
+    """
+
+    def __init__(self, folder: Path | None, sample_rate: int, step: int = 0) -> None:
         self.sample_rate = sample_rate
-        self.writer = SummaryWriter(str(folder)) if folder else None
+        self.writer = SummaryWriter(str(folder), purge_step=step + 1) if folder else None
         self.painter = ThreadPoolExecutor(max_workers=1)
 
     def scalars(self, group: str, figures: Mapping[str, float], step: int) -> None:
@@ -29,7 +35,7 @@ class Reporter:
     def compare(self, name: str, mels: Mapping[str, np.ndarray], f0: np.ndarray, step: int) -> None:
         """Log-mels (M, F) one above the other, each with the f0 curve (F,) in Hz drawn over time below."""
         if self.writer:
-            self.painter.submit(self._paint, name, dict(mels), f0, step)
+            self.painter.submit(self._paint, name, dict(mels), f0, step).add_done_callback(_log_failure)
 
     def _paint(self, name: str, mels: dict[str, np.ndarray], f0: np.ndarray, step: int) -> None:
         from matplotlib.figure import Figure
@@ -49,3 +55,9 @@ class Reporter:
         self.painter.shutdown()
         if self.writer:
             self.writer.close()
+
+
+def _log_failure(drawn: "Future[None]") -> None:
+    """A picture that cannot be drawn stops no training, but it is said."""
+    if error := drawn.exception():
+        logger.error("a picture for TensorBoard could not be drawn: %s", error, exc_info=error)

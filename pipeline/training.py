@@ -5,12 +5,12 @@ random state of a run is its position, so a run that was killed and resumed comp
 """
 
 import logging
+import math
 import signal
 import time
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from common import processes
 from pipeline.dataset import Batch, BatchSampler
 from pipeline.reporting import Reporter
 
@@ -98,11 +99,12 @@ def run(
         TrainingError: losses stay non-finite after going back to the last checkpoint.
     """
     guard = _Guard(task)
-    deadline = None if options.max_minutes is None else time.monotonic() + 60 * options.max_minutes
+    deadline = math.inf if options.max_minutes is None else time.monotonic() + 60 * options.max_minutes
     clock = _Clock()
     saved_step = state.step
     with _StopSignals() as stop:
-        while state.epoch <= options.epochs:
+        over = _is_over(stop, state, options, deadline=deadline, device=task.device)
+        while state.epoch <= options.epochs and not over:
             learning_rate = task.begin_epoch(state.epoch)
             sampler.start(state.epoch, state.batch)
             for batch in clock.timed(loader):
@@ -114,32 +116,37 @@ def run(
                 if state.step % options.eval_interval == 0:
                     _validate_and_save(task, state, guard, options, reporter)
                     saved_step = state.step
-                if _is_over(stop, state, options, deadline):
+                    clock.lap()
+                over = _is_over(stop, state, options, deadline=deadline, device=task.device)
+                if over:
                     break
             else:
                 state.epoch, state.batch = state.epoch + 1, 0
-                continue
-            break
         if state.step > saved_step:
             _validate_and_save(task, state, guard, options, reporter, validate=not stop.requested)
+        if state.epoch > options.epochs:
+            logger.info("all %d epochs (train.epochs) are done", options.epochs)
     return state
 
 
-def _is_over(stop: "_StopSignals", state: TrainState, options: RunOptions, deadline: float | None) -> bool:
-    if stop.requested:
-        logger.info("stopping at step %d, as asked", state.step)
-        return True
+def _is_over(
+    stop: "_StopSignals", state: TrainState, options: RunOptions, *, deadline: float, device: torch.device
+) -> bool:
+    """Whether the run ends here; all the processes of a run come to the same answer."""
     if options.max_steps is not None and state.step >= options.max_steps:
         logger.info("step %d reached", state.step)
         return True
-    return deadline is not None and time.monotonic() > deadline
+    if processes.in_any(stop.requested or time.monotonic() > deadline, device):
+        logger.info("stopping at step %d, as asked", state.step)
+        return True
+    return False
 
 
 def _log(
     losses: Mapping[str, Tensor | float], learning_rate: float, state: TrainState, clock: "_Clock", reporter: Reporter
 ) -> None:
     figures = {name: float(value) for name, value in losses.items()}
-    seconds, waiting = clock.lap(state.step)
+    seconds, waiting = clock.lap()
     reporter.scalars("train", {**figures, "learning_rate": learning_rate, "loader_wait_share": waiting}, state.step)
     text = "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
     logger.info(
@@ -155,9 +162,12 @@ def _validate_and_save(
     if not task.is_finite():
         guard.roll_back(f"weights are not finite at step {state.step}")
         return
+    if not guard.trusts_weights:
+        logger.warning("step %d is not saved: the last updates were all discarded", state.step)
+        return
+    guard.rollbacks = 0
     if options.rank == 0:
         task.save(state)
-        guard.rollbacks = 0
         if validate:
             figures = task.validate(state.step, reporter)
             reporter.scalars("validation", figures, state.step)
@@ -170,6 +180,7 @@ class _Guard:
 
     def __init__(self, task: Task) -> None:
         self.task, self.strikes, self.rollbacks = task, 0, 0
+        self.recovering = False  # no good update yet since the last rollback
 
     def step(self, batch: Batch, state: TrainState) -> Mapping[str, Tensor | float]:
         try:
@@ -180,17 +191,24 @@ class _Guard:
             if self.strikes >= STRIKES:
                 self.roll_back(f"{self.strikes} updates in a row had losses that are not finite")
             return {}
-        self.strikes = 0
+        self.strikes, self.recovering = 0, False
         return losses
+
+    @property
+    def trusts_weights(self) -> bool:
+        """Whether the weights are worth saving: those that give one bad loss after the other are not."""
+        return self.strikes < 2 and not self.recovering
 
     def roll_back(self, reason: str) -> None:
         self.rollbacks += 1
         advice = "lower train.learning_rate, set train.clip_grad_norm to 1000, or use half_type bf16"
-        restored = self.task.restore() if self.rollbacks <= ROLLBACKS else None
-        if restored is None:
+        if self.rollbacks > ROLLBACKS:
             raise TrainingError(f"{reason}, and going back to the last checkpoint does not help: {advice}")
+        restored = self.task.restore()
+        if restored is None:
+            raise TrainingError(f"{reason}, and there is no checkpoint yet to go back to: {advice}")
         logger.warning("%s: back to the weights of step %d", reason, restored.step)
-        self.strikes = 0
+        self.strikes, self.recovering = 0, True
 
 
 class _Clock:
@@ -210,7 +228,8 @@ class _Clock:
             self.step += 1
             yield batch
 
-    def lap(self, step: int) -> tuple[float, float]:
+    def lap(self) -> tuple[float, float]:
+        """Seconds per step and waiting share since the last lap."""
         elapsed = time.monotonic() - self.started
         seconds, share = elapsed / max(self.step, 1), self.waited / max(elapsed, 1e-9)
         self.started, self.waited, self.step = time.monotonic(), 0.0, 0
@@ -238,8 +257,3 @@ class _StopSignals:
             raise KeyboardInterrupt
         self.requested = True
         logger.info("%s: saving after this step (again: stop at once)", signal.Signals(number).name)
-
-
-def log_folder(model: str) -> Path:
-    """Folder of the checkpoints and logs of a model: logs/44k for ``-m 44k``."""
-    return Path("logs") / model

@@ -1,5 +1,8 @@
 """Fixtures shared by all the tests."""
 
+import logging
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -9,6 +12,16 @@ RANDOM_FUNCTIONS = ("randn", "rand", "randn_like", "rand_like")
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _handlers() -> Iterator[None]:
+    """Take back what a script's main() did to logging: its handlers write to streams that end with the test."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture

@@ -159,7 +159,8 @@ class NSFHiFiGAN(nn.Module):
         With PyTorch's initial weights the latents fade out on their way through the stages and the merged harmonics are
         quiet: for thousands of steps the output follows neither. Here every stage begins with latents and source at
         equal power and the output at OUTPUT_RMS (layer-sequential unit variance: Mishkin and Matas 2016,
-        arXiv:1511.06422).
+        arXiv:1511.06422), and the up-sampling of constant latents is constant: with random kernels it is a comb at the
+        frame rate, which covers a sung pitch (measured: harvest read 86 Hz where 212 Hz was asked).
         """
         device = self.conv_pre.weight.device
         self.m_source.l_linear.weight.fill_(1.0)
@@ -169,11 +170,24 @@ class NSFHiFiGAN(nn.Module):
         x = self.conv_pre(torch.randn(len(f0), self.conv_pre.in_channels, n_frames, device=device))
         for i, (up, noise_conv) in enumerate(zip(self.ups, self.noise_convs, strict=True)):
             noise_conv.bias.zero_()
+            _smooth(up)
             latents, harmonics = up(self._before_up(x, i)), noise_conv(source)
             up.weight_g.div_(latents.std())
             noise_conv.weight.div_(harmonics.std())
             x = self._after_up(latents / latents.std() + harmonics / harmonics.std(), i)
         self.conv_post.weight_g.mul_(OUTPUT_RMS / self.conv_post(self._before_post(x)).std())
+
+
+def _smooth(up: nn.Module) -> None:
+    """Give every phase of a transposed convolution the same sum of taps, adding a constant to those of each phase."""
+    rate, kernel_size = up.stride[0], up.kernel_size[0]
+    weight = up.weight.detach().clone()
+    sums = torch.stack([weight[..., phase::rate].sum(-1) for phase in range(rate)], dim=-1)  # (C_in, C_out, rate)
+    for phase in range(rate):
+        taps = len(range(phase, kernel_size, rate))
+        weight[..., phase::rate] += ((sums.mean(-1) - sums[..., phase]) / taps).unsqueeze(-1)
+    up.weight_v.copy_(weight)
+    up.weight_g.copy_(torch.linalg.vector_norm(weight, dim=(1, 2), keepdim=True))
 
 
 def _source_conv(channels: int, stride: int) -> nn.Conv1d:

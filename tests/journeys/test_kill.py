@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ LOGS = Path("logs/killed")
 @pytest.fixture
 def in_tmp(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    write_dataset(tmp_path, tiny_config(), lengths=(12, 30, 24, 20))
+    write_dataset(tmp_path, tiny_config(), lengths=(12, 30, 24, 20), n_validation=1)
     write_config(Path("configs/config.json"), **CHANGES)
     return tmp_path
 
@@ -40,17 +41,17 @@ def newest() -> int:
     return pairs[-1].step if pairs else 0
 
 
-def kill(rng: random.Random, max_steps: int, *, while_training: bool) -> None:
-    """Start a run and kill it: some while after the first step of its own, or after any time at all."""
+def kill(rng: random.Random, max_steps: int, *, after_steps: int) -> None:
+    """Start a run and kill it some while after so many steps of its own; 0: after any time at all."""
     log = LOGS / "train.log"
     begin = log.stat().st_size if log.exists() else 0
     process = start(max_steps)
     deadline = time.monotonic() + 240
-    while while_training and process.poll() is None and time.monotonic() < deadline:
-        if log.exists() and b"  step " in log.read_bytes()[begin:]:
+    while after_steps and process.poll() is None and time.monotonic() < deadline:
+        if log.exists() and log.read_bytes()[begin:].count(b"  step ") >= after_steps:
             break
         time.sleep(0.02)
-    time.sleep(rng.uniform(0, 2))
+    time.sleep(rng.uniform(0, 1 if after_steps else 8))
     process.kill()
     process.wait()
 
@@ -71,7 +72,8 @@ def be_killed(n_kills: int, max_steps: int, seed: int) -> None:
     rng = random.Random(seed)
     for i in range(n_kills):
         before = newest()
-        kill(rng, max_steps, while_training=i % 4 < 3)
+        # A step takes as long as writing its checkpoint here: many of these moments lie within a write.
+        kill(rng, max_steps, after_steps=3 if i == 0 else rng.randint(0, 3))
         check_folder(before)
     done = newest()
     assert done > 0
@@ -93,3 +95,19 @@ def test_a_run_that_is_killed_twice(in_tmp):
 @pytest.mark.slow
 def test_a_run_that_is_killed_twenty_times(in_tmp):
     be_killed(20, max_steps=80, seed=6)
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_exits_with_success(in_tmp):
+    process = start(10_000)
+    log = LOGS / "train.log"
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and not (log.exists() and "  step 3  " in log.read_text()):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=120) == 0
+    stopped = newest()
+    assert stopped >= 3
+    assert f"stopping at step {stopped}, as asked" in log.read_text()
+    assert start(stopped + 1).wait() == 0
+    assert f"G_{stopped}.pth: step {stopped}" in log.read_text()

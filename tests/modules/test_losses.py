@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from modules.losses import discriminator_loss, feature_loss, generator_loss, kl_loss
+from modules.losses import discriminator_loss, feature_loss, generator_loss, kl_loss, stft_loss
 from tests.parity import Case
 
 
@@ -60,3 +60,13 @@ def test_losses_are_float32_under_half_precision() -> None:
     scores = [torch.ones(2, 4, dtype=torch.bfloat16)]
     assert generator_loss(scores)[0].dtype == torch.float32
     assert discriminator_loss(scores, scores)[0].dtype == torch.float32
+
+
+def test_stft_loss_hears_a_wrong_pitch_at_high_harmonics() -> None:
+    t = torch.arange(16384) / 44100
+    comb = {hz: sum(torch.sin(2 * torch.pi * k * hz * t) for k in range(20, 60)) / 80 for hz in (200.0, 206.0)}
+    right, wrong = comb[200.0][None], comb[206.0][None]
+    assert stft_loss(right, right) == 0
+    assert stft_loss(right, -right) < 1e-4  # no phase
+    assert stft_loss(right, wrong) > 10 * stft_loss(right, 1.05 * right)
+    assert stft_loss(right, torch.zeros_like(right)).isfinite()

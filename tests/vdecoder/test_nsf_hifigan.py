@@ -85,6 +85,15 @@ def test_init_gains_lets_latents_and_source_through() -> None:
         assert (plain - other).std() > 0.3 * plain.std()
 
 
+def test_init_gains_upsamples_constants_to_constants() -> None:
+    net = NSFHiFiGAN(**SMALL)
+    net.init_gains()
+    with torch.no_grad():
+        for up in net.ups:
+            out = up(torch.randn(1, up.in_channels, 1).expand(-1, -1, 9))[..., 3 * up.stride[0] : -3 * up.stride[0]]
+            torch.testing.assert_close(out, out[..., :1].expand_as(out), atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -1,0 +1,164 @@
+"""The one feature path: golden numbers of the reference, and caches that say what they were made from."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from common import audio, pretrained
+from common.formats import F0, FINGERPRINT, UNITS, UNITS_AUG, VOLUME, beside
+from pipeline import features
+from pipeline.features import FeatureExtractor, FeatureSettings, fingerprint, is_current
+from tests.parity import Case, assert_close
+from tests.synthetic import RATE, sing, tiny_config, write_clip
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def golden():
+    return Case("preprocess")
+
+
+def settings(encoder: str = "cepstral", predictor: str = "dio") -> FeatureSettings:
+    return FeatureSettings(speech_encoder=encoder, f0_predictor=predictor, sample_rate=RATE, hop_length=512)
+
+
+def test_golden_preprocess(golden, tmp_path, monkeypatch):
+    torch.save(Case("hubertsoft").recipe(), tmp_path / "soft.pt")
+    monkeypatch.setattr(pretrained, "require", lambda name: tmp_path / "soft.pt")
+    arrays = golden.arrays()
+    for name in ("one", "two"):
+        audio.save(tmp_path / f"{name}.wav", arrays[f"wav_{name}"], RATE)
+    extractor = FeatureExtractor(settings("hubertsoft", "pm"), CPU)
+    wav = audio.load(tmp_path / "one.wav", RATE)
+    np.testing.assert_array_equal(wav, arrays["wav_one"])
+    got = extractor.extract(wav)
+    assert_close(got.units[None, ::2], arrays["soft"], max_abs=2e-4)
+    assert_close(got.volume, arrays["vol"], max_abs=1e-6)
+    np.testing.assert_array_equal(got.uv, arrays["uv"])
+    assert_close(got.f0, arrays["f0"], max_abs=1e-3)
+    assert_close(audio.resample(wav, RATE, 16000), arrays["wav16k_one"], max_abs=2e-5)
+
+
+def test_golden_dio(golden):
+    arrays = golden.arrays()
+    got = FeatureExtractor(settings(predictor="dio"), CPU).extract(arrays["wav_two"])
+    assert got.units.shape == (60, 54)
+    # Voiced frames at an edge are kept here, where the reference loses them to NaN.
+    both = (got.uv > 0) & (arrays["two_uv_dio"] > 0)
+    assert both.sum() == (arrays["two_uv_dio"] > 0).sum()
+    assert_close(got.f0[both], arrays["two_f0_dio"][both], max_abs=0.2)
+
+
+def test_a_batch_equals_clips_one_by_one():
+    extractor = FeatureExtractor(settings(), CPU)
+    wavs = [sing(220.0, 0.7), sing(150.0, 1.1, seed=3)]
+    for wav, got in zip(wavs, extractor.extract_batch(wavs), strict=True):
+        alone = extractor.extract(wav)
+        torch.testing.assert_close(got.units, alone.units)
+        np.testing.assert_array_equal(got.f0, alone.f0)
+        assert len(got.f0) == len(got.uv) == len(got.volume) == len(wav) // 512
+
+
+def test_perturbed_copies_depend_on_the_seed_only():
+    extractor, wav = FeatureExtractor(settings(), CPU), sing(220.0, 0.6)
+    first, again, other = (extractor.perturbed_units(wav, seed) for seed in (1, 1, 2))
+    assert first.shape == (4, *extractor.extract(wav).units.shape)
+    torch.testing.assert_close(first, again, rtol=0, atol=0)
+    assert not torch.allclose(first, other)
+    assert not torch.allclose(first[0], first[1])
+    extractor.encoder.perturbed_copies = 0
+    assert extractor.perturbed_units(wav, 1) is None
+
+
+def test_numbers_that_are_not_finite_are_refused(monkeypatch):
+    extractor, wav = FeatureExtractor(settings(), CPU), sing(220.0, 0.4)
+    nan = np.full(len(wav) // 512, np.nan, np.float32)
+    monkeypatch.setattr(extractor.predictor, "compute_f0_uv", lambda *_: (nan, nan))
+    with pytest.raises(ValueError, match="dio returned f0 that is not finite"):
+        extractor.extract(wav)
+    monkeypatch.undo()
+    monkeypatch.setattr(extractor.encoder, "encode_batch", lambda wavs: [torch.full((60, 9), torch.inf) for _ in wavs])
+    with pytest.raises(ValueError, match="cepstral returned units that are not finite"):
+        extractor.extract(wav)
+
+
+@pytest.fixture
+def clip(tmp_path):
+    return write_clip(tmp_path / "a b.wav", tiny_config(), n_frames=30)
+
+
+def test_caches_are_plain_files(clip):
+    units = torch.load(beside(clip, UNITS), weights_only=True)
+    assert (units.shape, units.dtype) == ((1, 60, 17), torch.float32)
+    stored = np.load(beside(clip, F0), allow_pickle=False)
+    assert (stored.shape, stored.dtype) == ((2, 30), np.float32)
+    assert np.load(beside(clip, VOLUME), allow_pickle=False).shape == (30,)
+    assert features.read_units(clip).shape == (3, 60, 17)
+    torch.testing.assert_close(features.read_units(clip)[0], units[0])
+    f0, uv = features.read_f0(clip)
+    np.testing.assert_array_equal(np.stack([f0, uv]), stored)
+    assert len(features.read_volume(clip)) == 30
+    assert json.loads(beside(clip, FINGERPRINT).read_text())["speech_encoder"] == "cepstral"
+
+
+def test_caches_grow_stale(clip):
+    made_from = fingerprint(clip, settings())
+    assert is_current(clip, made_from)
+    assert not is_current(clip, fingerprint(clip, settings("vec768l12")))
+    assert not is_current(clip, fingerprint(clip, settings(predictor="pm")))
+    before = clip.read_bytes()
+    audio.save(clip, sing(300.0, 0.5), RATE)
+    assert not is_current(clip, fingerprint(clip, settings()))
+    clip.write_bytes(before)
+    assert is_current(clip, fingerprint(clip, settings()))
+    beside(clip, F0).unlink()
+    assert not is_current(clip, made_from)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '"text"'])
+def test_a_damaged_fingerprint_is_none(clip, content):
+    beside(clip, FINGERPRINT).write_text(content)
+    assert features.read_fingerprint(clip) is None
+
+
+def test_caches_of_4_1_are_read(clip):
+    """f0 as an object array of lists, units of another torch layout, no fingerprint."""
+    f0, uv = [220.0] * 30, [1.0] * 30
+    np.save(beside(clip, F0), np.asanyarray((f0, uv), dtype=object))
+    torch.save(torch.zeros(1, 60, 17), beside(clip, UNITS), _use_new_zipfile_serialization=False)
+    for suffix in (UNITS_AUG, FINGERPRINT):
+        beside(clip, suffix).unlink()
+    got_f0, got_uv = features.read_f0(clip)
+    assert got_f0.dtype == got_uv.dtype == np.float32
+    assert got_f0.tolist() == f0 and got_uv.tolist() == uv
+    assert features.read_units(clip).shape == (1, 60, 17)
+    two = np.empty(2, dtype=object)  # f0 as arrays, as tools that come after 4.1 wrote it
+    two[:] = [np.array(f0), np.array(uv)]
+    np.save(beside(clip, F0), two)
+    assert features.read_f0(clip)[0].tolist() == f0
+
+
+def test_damaged_caches_name_the_file(clip):
+    for suffix, read in ((UNITS, features.read_units), (F0, features.read_f0), (VOLUME, features.read_volume)):
+        path = beside(clip, suffix)
+        whole = path.read_bytes()
+        for content in (b"", whole[: len(whole) // 2], b"nonsense"):
+            path.write_bytes(content)
+            with pytest.raises(ValueError, match=r"is damaged, cut off"):
+                read(clip)
+        path.unlink()
+        with pytest.raises(FileNotFoundError, match=f"no features for .*{suffix} is missing.: run python preprocess"):
+            read(clip)
+        path.write_bytes(whole)
+    np.save(beside(clip, F0), np.zeros(30))
+    with pytest.raises(ValueError, match="holds no pair of f0 and uv"):
+        features.read_f0(clip)
+    torch.save(torch.zeros(1, 256, 17), beside(clip, UNITS))
+    with pytest.raises(ValueError, match=r"soft_aug.pt does not belong to .soft.pt"):
+        features.read_units(clip)
+    torch.save(torch.zeros(60, 17), beside(clip, UNITS))
+    with pytest.raises(ValueError, match="holds no units"):
+        features.read_units(clip)
