@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from common.logs import run_script
 from common.unavailable import refuse
 
 
@@ -17,8 +18,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     parse_args(argv)
-    return refuse("compression", "Share the G_<step>.pth and its config.json as they are: only those two are needed")
+    return refuse("compression", instead="Share the G_<step>.pth and its config.json: those two are all")
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_script(main))

@@ -9,19 +9,16 @@ import logging
 from dataclasses import fields
 from pathlib import Path
 
-from common.logs import setup_logging
-from common.registry import NotAvailableError
+from common.logs import run_script, setup_logging
+from common.unavailable import refuse, set_by_user
 from modules.f0 import F0_PREDICTORS
-from pipeline.batch_conversion import BatchOptions, convert_songs
-from pipeline.conversion import ConversionOptions, Converter
 
 logger = logging.getLogger("inference_main")
 
-# Options of 4.1 whose work this version does not do yet, with what leaves them off.
-LATER = {
-    **{"enhance": False, "shallow_diffusion": False, "only_diffusion": False, "second_encoding": False},
-    **{"use_spk_mix": False, "feature_retrieval": False, "cluster_infer_ratio": 0, "enhancer_adaptive_key": 0},
-}
+# Options of 4.1 whose work this version does not do yet, off by default; and those that only set how it is done.
+LATER = ("enhance", "shallow_diffusion", "only_diffusion", "second_encoding", "use_spk_mix", "feature_retrieval")
+LATER += ("cluster_infer_ratio", "enhancer_adaptive_key")
+ONLY_WITH_LATER = ("cluster_model_path", "diffusion_model_path", "diffusion_config_path", "k_step")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -32,8 +29,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         text = text if default in (None, False, "") else f"{text} (default: {shown})"
         parser.add_argument(*filter(None, (short, long)), default=default, help=text, **kwargs)  # type: ignore[arg-type]
 
-    on, several = {"action": "store_true"}, {"nargs": "+"}
-    later = "; not available yet"
+    on, several, later = {"action": "store_true"}, {"nargs": "+"}, "; not available yet"
     add("-m", "--model_path", Path("logs/44k/G_37600.pth"), "the model", type=Path)
     add("-c", "--config_path", Path("logs/44k/config.json"), "its config", type=Path)
     add("-cl", "--clip", 0.0, "seconds between forced cuts; 0 cuts in pauses", type=float)
@@ -59,7 +55,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("-d", "--device", None, "cpu, cuda, cuda:N or mps; chosen automatically when absent")
     add("-ns", "--noice_scale", 0.4, "noise of the prior: more is livelier and rougher", type=float, dest="noise_scale")
     add("-p", "--pad_seconds", 0.5, "context on both sides of each piece, seconds", type=float)
-    add("-wf", "--wav_format", "flac", "format of the results: flac, wav, ogg, mp3")
+    add("-wf", "--wav_format", "flac", "format of the results: flac, wav, ogg, mp3", type=str.lower)
     add("-lgr", "--linear_gradient_retain", 0.75, "share of the overlap -lg that is faded over, 0 to 1", type=float)
     add("-eak", "--enhancer_adaptive_key", 0, "range of the enhancer, semitones" + later, type=int)
     add("-ft", "--f0_filter_threshold", 0.05, "confidence below which crepe, rmvpe, fcpe hear no pitch", type=float)
@@ -73,17 +69,24 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
+    later = set_by_user(args, parse_args([]), LATER)
+    if args.f0_predictor not in F0_PREDICTORS.available:
+        later.append(f"-f0p {args.f0_predictor}")
+    if later:
+        return refuse(*later, instead=f"Convert without; pitch trackers are {', '.join(F0_PREDICTORS.available)}")
     setup_logging()
+    if idle := set_by_user(args, parse_args([]), ONLY_WITH_LATER):
+        logger.warning("without effect, as what reads it is not available yet: %s", ", ".join(idle))
+    from pipeline.batch_conversion import BatchOptions, convert_songs  # after --help: torch takes seconds to import
+    from pipeline.conversion import ConversionOptions, Converter
+
     try:
-        for name, off in LATER.items():
-            if getattr(args, name) != off:
-                raise NotAvailableError(f"--{name} is not available yet: convert without it")
         known = {field.name for field in fields(ConversionOptions)}
         options = ConversionOptions(**{name: value for name, value in vars(args).items() if name in known})
-        places = {"in_dir": args.in_dir, "out_dir": args.out_dir, "wav_format": args.wav_format}
-        batch = BatchOptions(args.clean_names, args.spk_list, args.trans, **places)
+        songs = (args.clean_names, args.spk_list, args.trans)
+        batch = BatchOptions(*songs, args.in_dir, args.out_dir, wav_format=args.wav_format)
         report = convert_songs(Converter(args.model_path, args.config_path, device=args.device), batch, options)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         logger.error("%s", error)
         return 1
     for path in report.done:
@@ -94,4 +97,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_script(main))

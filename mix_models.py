@@ -2,6 +2,7 @@
 
 import argparse
 
+from common.logs import run_script
 from common.unavailable import refuse
 
 
@@ -12,8 +13,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     parse_args(argv)
-    return refuse("mixing of models", "One model can hold several singers, one folder each, but one at a time sings")
+    return refuse("mixing of models", instead="One model can hold several singers, of whom one at a time sings")
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_script(main))

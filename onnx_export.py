@@ -2,6 +2,7 @@
 
 import argparse
 
+from common.logs import run_script
 from common.unavailable import refuse
 
 
@@ -13,8 +14,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     parse_args(argv)
-    return refuse("ONNX export", "Convert with inference_main.py, or through pipeline.conversion.Converter in Python")
+    return refuse("ONNX export", instead="Convert with inference_main.py, or pipeline.conversion.Converter in Python")
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_script(main))

@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from common.logs import setup_logging
+from common.logs import run_script, setup_logging
 from pipeline.filelists import PRESETS, FilelistReport, make_filelists
 from vencoder import SPEECH_ENCODERS
 
@@ -73,4 +73,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_script(main))

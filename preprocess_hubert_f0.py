@@ -7,7 +7,8 @@ import argparse
 import logging
 from pathlib import Path
 
-from common.logs import setup_logging
+from common.logs import run_script, setup_logging
+from common.unavailable import refuse
 from modules.f0 import F0_PREDICTORS
 
 logger = logging.getLogger("preprocess_hubert_f0")
@@ -30,10 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     setup_logging()
     if args.use_diff:
-        logger.error(
-            "--use_diff: shallow diffusion is not available yet; run without it to train the singing voice model"
-        )
-        return 1
+        return refuse("--use_diff", instead="Shallow diffusion comes later: the singing voice model does without it")
     from pipeline.features import FeatureSettings
     from pipeline.preprocessing import extract_dataset
     from pipeline.settings import read_config
@@ -55,4 +53,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_script(main))

@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from common.logs import setup_logging
+from common.logs import run_script, setup_logging
 from pipeline.resampling import ResampleOptions, SliceOptions, resample_dataset
 
 logger = logging.getLogger("resample")
@@ -45,4 +45,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_script(main))

@@ -8,7 +8,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from common.logs import setup_logging
+from common.logs import run_script, setup_logging
 
 logger = logging.getLogger("train")
 
@@ -33,24 +33,22 @@ def main(argv: list[str] | None = None) -> int:
     from pipeline.settings import read_config
     from pipeline.training import TrainingError
 
-    folder = Path("logs") / args.model
-    if processes.rank() == 0:
-        setup_logging(folder / "train.log")
-    else:  # the other processes of torchrun would say the same
-        setup_logging(level=logging.WARNING)
+    first = processes.rank() == 0  # the other processes of torchrun would say the same
+    level, folder = logging.INFO if first else logging.WARNING, Path("logs") / args.model
+    setup_logging(level=level)
     options = TrainOptions(
         folder=folder, base=args.base, device=args.device, max_steps=args.max_steps, max_minutes=args.max_minutes
     )
     try:
-        train(read_config(args.config), options)
+        config = read_config(args.config)
+        if first:  # not before: a wrong -c leaves no folder behind
+            setup_logging(folder / "train.log")
+        train(config, options)
     except (OSError, ValueError, TrainingError) as error:  # each says what is wrong and what to do
         logger.error("%s", error)
         return 1
-    except KeyboardInterrupt:
-        logger.error("interrupted: what was not saved yet is lost")
-        return 130
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_script(main))

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from common.logs import run_script
 from common.unavailable import refuse
 
 
@@ -14,8 +15,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     parse_args(argv)
-    return refuse("training of shallow diffusion", "Conversion does not need it: train with train.py alone")
+    return refuse("training of shallow diffusion", instead="Conversion does not need it: train with train.py alone")
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_script(main))

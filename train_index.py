@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from common.logs import run_script
 from common.unavailable import refuse
 
 
@@ -14,8 +15,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     parse_args(argv)
-    return refuse("feature retrieval", "Convert without -fr and with -cr 0, which is the default")
+    return refuse("feature retrieval", instead="Convert without -fr and with -cr 0, which is the default")
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_script(main))

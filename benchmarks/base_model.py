@@ -3,7 +3,7 @@
     python -m benchmarks.base_model -m logs/44k/G_4000.pth -c logs/44k/config.json --songs raw --recordings dataset_raw
 
 Columns: correlation of log f0 with the song's, RMSE and gross errors (over 50 cents) on frames voiced in both, by
-WORLD's harvest, which the conversion does not use; cosine similarity of speaker embeddings to the target's recordings
+Praat's tracker, which the conversion does not use; cosine similarity of speaker embeddings to the target's recordings
 and to the song (Resemblyzer: Wan et al. 2018, arXiv:1710.10467; left out where that package is not installed).
 """
 

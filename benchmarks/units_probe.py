@@ -32,6 +32,7 @@ import vencoder
 from common import audio
 from common.logs import setup_logging
 from modules.f0.predictor import F0Predictor
+from modules.mel_processing import mel_to_hz
 from modules.perturb import apply_timbre, draw_equaliser
 from vencoder.cepstral import WARPS, CepstralEncoder
 from vencoder.encoder import HOP_LENGTH
@@ -103,8 +104,11 @@ def make_clip(
 
 
 def log_mel(wav: np.ndarray, n_mels: int = 80) -> np.ndarray:
-    """Plain log mel spectrogram (N, n_mels), 25 ms windows."""
-    edges = 700.0 * (10.0 ** (np.linspace(0.0, 2840.0, n_mels + 2) / 2595.0) - 1.0)
+    """Plain log mel spectrogram (N, n_mels), 25 ms windows.
+
+    Its bands have height 1, not the equal area of `mel_filterbank`: the figures in docs/cepstral.md belong to these.
+    """
+    edges = mel_to_hz(np.linspace(0.0, 2840.0, n_mels + 2), htk=True)
     hertz = np.arange(513)[:, None] * UNITS_RATE / 1024
     rise, fall = (hertz - edges[:-2]) / np.diff(edges)[:-1], (edges[2:] - hertz) / np.diff(edges)[1:]
     frames = np.lib.stride_tricks.sliding_window_view(wav, 400)[::HOP_LENGTH]

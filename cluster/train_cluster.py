@@ -6,6 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as python cluster/train_cluster.py
 
+from common.logs import run_script  # noqa: E402
 from common.unavailable import refuse  # noqa: E402
 
 
@@ -19,8 +20,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     parse_args(argv)
-    return refuse("clustering", "Convert with -cr 0, which is the default")
+    return refuse("clustering", instead="Convert with -cr 0, which is the default")
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_script(main))

@@ -6,7 +6,6 @@ Resampling is soxr (Rob Sykes) at its HQ setting, for preprocessing and conversi
 """
 
 import logging
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,10 +15,13 @@ import numpy as np
 import soundfile
 import soxr
 
+from common.formats import replacing
+
 logger = logging.getLogger(__name__)
 
 BLOCK_SECONDS = 30
 WRITE_SAMPLES = 1 << 18  # written at once
+SILENCE_DB = -60  # audio whose peak stays below this (0 is full scale) holds nothing to learn from
 # RAW has no header that would say rate and channels.
 FORMATS = (*(f".{name.lower()}" for name in soundfile.available_formats() if name != "RAW"), ".oga", ".opus", ".aif")
 
@@ -77,10 +79,27 @@ def load_native(path: str | Path) -> tuple[np.ndarray, int]:
 
 
 def load_part(path: str | Path, start: int, n_samples: int) -> np.ndarray:
-    """Samples ``start`` to ``start + n_samples`` of ``path`` as float32 mono, at its own rate. Raises AudioError."""
-    with _open(path) as file:
+    """Samples ``start`` to ``start + n_samples`` of ``path`` as float32 mono, at its own rate; fewer at the file's end.
+
+    Raises:
+        AudioError: as `load`, or ``start`` lies beyond the end.
+    """
+    with _open(path) as file, _naming(path):
         file.seek(start)
-        return file.read(n_samples, dtype="float32", always_2d=True).mean(axis=1, dtype=np.float32)
+        wav = file.read(n_samples, dtype="float32", always_2d=True).mean(axis=1, dtype=np.float32)
+        if len(wav) < min(n_samples, file.frames - start):
+            raise AudioError(f"{path}: damaged audio (it ends after {start + len(wav)} of {file.frames} samples)")
+    return wav
+
+
+def is_silent(wav: np.ndarray) -> bool:
+    """Whether the peak of (T,) stays below ``SILENCE_DB``."""
+    return peak(wav) < 10 ** (SILENCE_DB / 20)
+
+
+def peak(wav: np.ndarray) -> float:
+    """Largest absolute sample of (T,), without the copy of an hour of audio that np.abs would make; 0 of none."""
+    return max(float(wav.max()), -float(wav.min())) if len(wav) else 0.0
 
 
 def resample(wav: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
@@ -107,13 +126,16 @@ def writer(path: str | Path, sample_rate: int, subtype: str | None = None) -> It
     """Write a file piece by piece, in the format of its suffix: the context gives a function that takes (n,) samples.
 
     The file appears whole at the end of the context, or not at all. ``subtype`` is libsndfile's (PCM_16, PCM_24,
-    FLOAT); None takes PCM_16 where the format has it, else the format's own. Samples beyond full scale are clipped by
-    formats of integers, which is said in one line.
+    FLOAT); None takes PCM_16 where the format has it, else the format's own. Samples of floats beyond full scale are
+    clipped by formats of integers, which is said in one line.
+
+    Raises:
+        ValueError: the format does not exist or has no such subtype.
+        OSError: the disk is full, or the file that is there cannot be replaced.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
-    if subtype is None and soundfile.check_format(path.suffix[1:].upper(), "PCM_16"):
+    suffix = path.suffix[1:].upper()
+    if subtype is None and soundfile.check_format(suffix, "PCM_16"):
         subtype = "PCM_16"
     beyond = 0
 
@@ -121,15 +143,18 @@ def writer(path: str | Path, sample_rate: int, subtype: str | None = None) -> It
         nonlocal beyond
         for start in range(0, len(wav), WRITE_SAMPLES):
             block = wav[start : start + WRITE_SAMPLES]
-            beyond += int(np.count_nonzero(np.abs(block) > 1.0))
-            file.write(block)
+            if block.dtype.kind == "f":  # integers are in range by definition
+                beyond += int(np.count_nonzero(np.abs(block) > 1.0))
+            try:
+                file.write(block)
+            except soundfile.LibsndfileError as error:
+                raise OSError(f"{path}: cannot be written ({error.error_string}): is the disk full?") from None
 
-    try:
-        with soundfile.SoundFile(part, "w", sample_rate, channels=1, subtype=subtype) as file:
-            yield write
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with (
+        replacing(path) as part,
+        soundfile.SoundFile(part, "w", sample_rate, channels=1, subtype=subtype, format=suffix) as file,
+    ):
+        yield write
     if beyond and subtype and subtype.startswith("PCM"):
         logger.warning("%s: %d samples were beyond full scale and are clipped", path, beyond)
 
@@ -142,6 +167,10 @@ def check_suffix(suffix: str) -> None:
 
 def _open(path: str | Path) -> soundfile.SoundFile:
     path = Path(path)
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:  # bytes of another encoding, from an old zip file or a network drive
+        raise AudioError(f"{path}: the name is not valid text: rename the file or its folder") from None
     if not path.is_file():
         raise AudioError(f"{path}: no such audio file")
     if path.stat().st_size == 0:
@@ -154,11 +183,18 @@ def _open(path: str | Path) -> soundfile.SoundFile:
 
 
 def _mono_blocks(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
-    try:
+    with _naming(file.name):
         for block in file.blocks(BLOCK_SECONDS * file.samplerate, dtype="float32", always_2d=True):
             yield block.mean(axis=1, dtype=np.float32)
+
+
+@contextmanager
+def _naming(path: str | Path) -> Iterator[None]:
+    """Turn libsndfile's error in the middle of a file into one that names the file."""
+    try:
+        yield
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"{file.name}: damaged audio ({error.error_string})") from None
+        raise AudioError(f"{path}: damaged audio ({error.error_string})") from None
 
 
 def _join(parts: list[np.ndarray], path: str | Path) -> np.ndarray:

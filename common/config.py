@@ -213,7 +213,7 @@ def read_json(path: Path | str) -> dict[str, Any]:
     """Read a JSON object; raises FileNotFoundError or ConfigError naming the file, and the line of a syntax error."""
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no configuration {path}: run python preprocess_flist_config.py, or pass -c CONFIG")
+        raise FileNotFoundError(f"no configuration {path}")
     try:
         raw = json.loads(path.read_text(encoding="utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

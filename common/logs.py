@@ -1,15 +1,35 @@
-"""Logging, set up once by each script."""
+"""Logging and console, set up once by each script."""
 
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+INTERRUPTED = 130  # exit code that shells expect of a command stopped by Ctrl-C
+
+
+def run_script(main: Callable[[], int]) -> int:
+    """Exit code of ``main``, with a console that cannot fail; Ctrl-C ends it with one line instead of a traceback."""
+    make_streams_safe()
+    try:
+        return main()
+    except KeyboardInterrupt:
+        logger.error("interrupted: what is done stays")
+        return INTERRUPTED
+
+
+def make_streams_safe() -> None:
+    """Let stdout and stderr write ? for what their encoding lacks: a Windows console may not know a song's name."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
 
 
 def setup_logging(log_file: Path | None = None, level: int = logging.INFO) -> None:
     """Send log records to stderr and, where ``log_file`` is given, append them to it with the time."""
-    for stream in (sys.stdout, sys.stderr):  # a Windows console may be unable to print a song's name
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+    make_streams_safe()
     console = logging.StreamHandler()
     console.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
     handlers: list[logging.Handler] = [console]

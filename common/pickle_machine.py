@@ -1,10 +1,11 @@
 """A pickle interpreter that can build data and nothing else.
 
 Python's own unpickler imports and calls whatever a file names. This one walks the opcodes (``pickletools`` decodes
-them) and keeps every name as an inert ``Global``. Calling one is possible only for the few functions of
-``pickle_objects.CALLS``; a class of a package that is known to put harmless objects into checkpoints becomes an
-``InertObject``; everything else is refused. An object that pickle would only allocate, without calling its class
-(opcode NEWOBJ), is inert whatever its package, except for the standard library, which has no business there.
+them) and keeps every name as an inert ``Global``; none is looked up (torch's dtypes come from a table). Calling one is
+possible only for the few functions of ``pickle_objects.CALLS``; a class of a package that is known to put harmless
+objects into checkpoints becomes an ``InertObject``; everything else is refused. An object that pickle would only
+allocate, without calling its class (opcode NEWOBJ), is inert whatever its package, except for the standard library,
+which has no business there.
 """
 
 import pickletools
@@ -31,6 +32,7 @@ from common.pickle_objects import (
 INERT_PACKAGES = {"fairseq", "omegaconf", "hydra", "sklearn", "faiss"}
 INERT_STDLIB = {"argparse", "typing", "pathlib", "datetime", "enum", "decimal", "fractions", "uuid"}
 OLD_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg", "_operator": "operator"}
+DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in STORAGE_DTYPES.values()}
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 FRESH = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple, "EMPTY_SET": set}
 PUSHED = {
@@ -69,6 +71,10 @@ class PickleMachine:
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []  # stacks under each open mark
         self.memo: dict[int, Any] = {}
+        start = self.stream.tell()
+        if self.stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):  # begins no pickle
+            raise ValueError("it looks like a web page: download the file itself")
+        self.stream.seek(start)
         for opcode, arg, _ in pickletools.genops(self.stream):
             name = opcode.name
             if name in PUSHED:
@@ -172,9 +178,8 @@ class PickleMachine:
     # names, objects and calls
 
     def push_global(self, module: str, name: str) -> None:
-        dtype = getattr(torch, name, None) if module == "torch" and name.isidentifier() else None
-        if isinstance(dtype, torch.dtype):
-            self.stack.append(dtype)
+        if module == "torch" and name in DTYPES:
+            self.stack.append(DTYPES[name])
         else:
             self.stack.append(Global(OLD_MODULES.get(module, module), name))
 

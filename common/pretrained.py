@@ -10,7 +10,7 @@ import logging
 from pathlib import Path
 
 from common import download
-from common.logs import setup_logging
+from common.logs import run_script, setup_logging
 from common.pretrained_files import FILES, PretrainedFile
 
 logger = logging.getLogger(__name__)
@@ -137,4 +137,4 @@ def _check(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_script(main))

@@ -28,6 +28,11 @@ class Registry(dict[str, Entry]):
     def __missing__(self, name: str) -> Entry:
         raise ValueError(f"unknown {self.kind} {name!r}; choose one of: {', '.join(self)}")
 
+    @property
+    def available(self) -> list[str]:
+        """Names whose code is written."""
+        return [name for name, entry in self.items() if entry.target is not None]
+
     def build(self, name: str, **kwargs: Any) -> Any:
         """Import the class of ``name`` and construct it; explicit ``kwargs`` are added to the entry's own.
 
@@ -37,7 +42,7 @@ class Registry(dict[str, Entry]):
         """
         entry = self[name]
         if entry.target is None:
-            ready = ", ".join(n for n, e in self.items() if e.target)
+            ready = ", ".join(self.available)
             raise NotAvailableError(f"{self.kind} {name!r} is not available yet; available now: {ready}")
         module, _, cls = entry.target.partition(":")
         try:

@@ -2,11 +2,12 @@
 
 A speaking voice (LJ Speech) becomes the singer of a Japanese traditional, through the very commands of the README and
 starting from the small base model of the repository. What is made along the way goes to demo/work and logs/demo,
-so that no file of yours is touched. DEMO_MINUTES sets how long the model is trained (default 3).
+so that no file of yours is touched; each run trains anew. DEMO_MINUTES sets for how long (default 3).
 """
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from common import audio
 from common.checkpoint import find_pairs
-from common.logs import setup_logging
+from common.logs import run_script, setup_logging
 from demo.picture import draw_comparison
 from pipeline.pitch_comparison import compare_pitch, track_pitch
 
@@ -27,6 +28,7 @@ SAMPLE, WORK, LOGS = Path("demo"), Path("demo/work"), Path("logs/demo")
 RESULT = Path(f"results/{SONG}_{TRANSPOSE}key_{SPEAKER}_sovits_{PREDICTOR}.flac")
 PICTURE = Path("results/demo.png")
 SAMPLE_RATE = 44100
+LEAST_CORRELATION = 0.9  # of f0, on frames voiced in both
 
 
 def stage(title: str, script: str, *arguments: object) -> None:
@@ -77,6 +79,7 @@ def main() -> int:
     os.chdir(ROOT)
     setup_logging()
     started = time.monotonic()
+    shutil.rmtree(LOGS, ignore_errors=True)
     walk_the_road(float(os.environ.get("DEMO_MINUTES", "3")))
     source, result = (audio.load(path, SAMPLE_RATE) for path in (SAMPLE / "raw" / f"{SONG}.flac", RESULT))
     tracks = [track_pitch(wav, SAMPLE_RATE) for wav in (source, result)]
@@ -84,8 +87,11 @@ def main() -> int:
     draw_comparison(PICTURE, {"source": (source, tracks[0]), "result": (result, tracks[1])}, SAMPLE_RATE)
     logger.info("--- done in %.0f s: listen to %s, look at %s", time.monotonic() - started, RESULT, PICTURE)
     logger.info("%s", comparison)
+    if len(result) != len(source) or comparison.correlation < LEAST_CORRELATION:
+        logger.error("the result should last as long as the song and follow its f0 (correlation %s)", LEAST_CORRELATION)
+        return 1
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_script(main))

@@ -1,8 +1,11 @@
-"""Short-time spectra and mels: the only STFT and the only mel filter bank of the project.
+"""Short-time spectra and mels: the only STFT and the only mel filter bank that networks see and losses are made of.
 
 Two families, which differ in padding, floor and bands, because published weights were trained on both: `spectrogram`
 and `mel_spectrogram` for the synthesizer's training, `vocoder_mel` for the mel vocoder and the diffusion model. The
 networks that bring front-ends of their own (pitch trackers, Whisper) build them from `stft_power` and `mel_filterbank`.
+Not built from these: the bands of `vencoder.cepstral` (each of sum 1, on a stretched axis), because models are trained
+on its exact numbers; the STFT of `modules.perturb`, which is inverted again and runs in numpy, in worker processes; the
+baselines of `benchmarks.units_probe`, whose published figures belong to bands of height 1.
 
 Symbols: B batch, T samples, F frames, K = n_fft // 2 + 1 frequency bins, M mels.
 Checked against: golden cases mel_spec and synth_train; librosa.filters.mel.

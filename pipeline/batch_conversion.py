@@ -1,6 +1,7 @@
 """Several songs in several voices: the journey behind inference_main.py."""
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -11,15 +12,16 @@ import numpy as np
 from tqdm import tqdm
 
 from common import audio
+from common.failures import reason
 from pipeline.conversion import ConversionOptions, Converter, Target
 from pipeline.pieces import Piece
-from pipeline.pitch_range import pitch_range
+from pipeline.pitch_range import pitch_range, tracker
 from pipeline.songs import find_songs
 from pipeline.speakers import advise, read_pitch_ranges
 
 logger = logging.getLogger(__name__)
 
-RANGE_STRETCHES, RANGE_SECONDS = 12, 5.0  # of a song, from which its range is taken: dio needs a second for them
+RANGE_STRETCHES, RANGE_SECONDS = 12, 5.0  # of a song, from which its range is taken: seconds of work
 BAR = "{l_bar}{bar}| {n:.0f} of {total:.0f} s [{elapsed}<{remaining}]"
 
 
@@ -52,25 +54,34 @@ def convert_songs(converter: Converter, batch: BatchOptions, options: Conversion
     """
     speakers = [converter.config.speaker_id(speaker) for speaker in batch.speakers]
     targets = [Target(*pair) for pair in product(speakers, batch.transpositions)]
-    audio.check_suffix(batch.wav_format)
+    suffix = batch.wav_format.lower()
+    audio.check_suffix(suffix)
     converter.extractor(options)  # what is missing for it is missing for every song
+    for line in options.without_effect():
+        logger.warning("%s", line)
     report = Report()
     songs, report.failed = find_songs(batch.names, batch.in_dir)
     for song in songs:
         names = [result_name(converter, song.name, target, options=options) for target in targets]
-        paths = [batch.out_dir / f"{name}.{batch.wav_format}" for name in names]
+        paths = [batch.out_dir / f"{name}.{suffix}" for name in names]
         try:
             wav = audio.load(song.path, converter.sample_rate)
             logger.info("%s: %.1f s", song.path, len(wav) / converter.sample_rate)
-            compare_ranges(converter, wav, targets, options)
+            _advise(converter, wav, targets, options)
             by_path = dict(zip(paths, targets, strict=True))  # the same thing asked for twice is made once
             write_conversions(converter, wav, by_path, options)
             report.done += by_path
         except Exception as error:  # the boundary of the batch job: reported per song
-            logger.debug("%s failed", song.path, exc_info=True)
-            kind = "" if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: "
-            report.failed.append((str(song.path), f"{kind}{error}"))
+            report.failed.append((str(song.path), reason(error, str(song.path))))
     return report
+
+
+def _advise(converter: Converter, wav: np.ndarray, targets: Sequence[Target], options: ConversionOptions) -> None:
+    """`compare_ranges`, whose failure is no reason not to convert."""
+    try:
+        compare_ranges(converter, wav, targets, options)
+    except Exception as error:  # advice only
+        logger.warning("the range of the song is not known, so no transposition is suggested: %s", reason(error))
 
 
 def compare_ranges(
@@ -79,9 +90,11 @@ def compare_ranges(
     """Log the range of the song beside those of the speakers, and a transposition where they do not meet."""
     if options.auto_predict_f0:
         return  # the model's melody has the model's range
+    if tracker(converter.sample_rate) is None:
+        return  # it has said why
     song = pitch_range(_stretches(wav, converter.plan(wav, options), converter.sample_rate), converter.sample_rate)
     if song is None:
-        logger.warning("nothing in it is sung or spoken, as far as dio hears: no range")
+        logger.warning("nothing in it is heard as sung or spoken: no range")
         return
     logger.info("range of the song (low / median / high): %s", song)
     known = read_pitch_ranges(converter.config_path.parent)
@@ -120,7 +133,8 @@ def write_conversions(
 def result_name(converter: Converter, song: str, target: Target, *, options: ConversionOptions) -> str:
     """As the reference calls its results, without suffix; a speaker given by id is called by name."""
     key = "auto" if options.auto_predict_f0 else f"{target.transpose:g}key"
-    return f"{song}_{key}_{_speaker_name(converter, target.speaker_id)}_sovits_{options.f0_predictor}"
+    speaker = re.sub(r'[<>:"/\\|?*]', "_", _speaker_name(converter, target.speaker_id))  # no file name holds these
+    return f"{song}_{key}_{speaker}_sovits_{options.f0_predictor}"
 
 
 def _speaker_name(converter: Converter, speaker_id: int) -> str:

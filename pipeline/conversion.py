@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from common import audio, checkpoint, devices
 from common.config import Config
 from models import INFER_SEED, SynthesizerTrn
+from modules.f0 import CONFIDENT, SEARCHING
 from modules.layers import remove_weight_norms
 from modules.units import resize_units
 from modules.volume import match_loudness
@@ -27,6 +28,8 @@ from pipeline.pieces import Piece
 from pipeline.settings import read_config
 
 logger = logging.getLogger(__name__)
+
+NO_CONFIG = "train.py writes it into the folder of the model; name that one with -c, or run python train.py first"
 
 # On a GPU pieces of similar length are converted together: so many seconds at once, chosen among so many.
 BATCH_SECONDS, LOOKAHEAD_SECONDS = 90.0, 300.0
@@ -58,23 +61,35 @@ class ConversionOptions:
 
     def __post_init__(self) -> None:
         rules = {
-            f"noise_scale must not be negative, got {self.noise_scale}": self.noise_scale >= 0,
-            f"slice_db must be negative (dB below full scale), got {self.slice_db}": self.slice_db < 0,
-            f"pad_seconds must not be negative, got {self.pad_seconds}": self.pad_seconds >= 0,
-            f"clip must be 0 or at least 0.1, got {self.clip}": self.clip == 0 or self.clip >= 0.1,
-            f"linear_gradient must lie between 0 and clip ({self.clip}), got {self.linear_gradient}": (
+            f"noise_scale (-ns) must not be negative, got {self.noise_scale}": self.noise_scale >= 0,
+            f"slice_db (-sd) must be negative (dB below full scale), got {self.slice_db}": self.slice_db < 0,
+            f"pad_seconds (-p) must not be negative, got {self.pad_seconds}": self.pad_seconds >= 0,
+            f"clip (-cl) must be 0 or at least 0.1, got {self.clip}": self.clip == 0 or self.clip >= 0.1,
+            f"linear_gradient (-lg) must lie between 0 and clip (-cl, {self.clip}), got {self.linear_gradient}": (
                 0 <= self.linear_gradient < (self.clip or float("inf"))
             ),
-            f"linear_gradient_retain must lie between 0 and 1, got {self.linear_gradient_retain}": (
+            f"linear_gradient_retain (-lgr) must lie between 0 and 1, got {self.linear_gradient_retain}": (
                 0 <= self.linear_gradient_retain <= 1
             ),
-            f"loudness_envelope_adjustment must lie between 0 and 1, got {self.loudness_envelope_adjustment}": (
+            f"loudness_envelope_adjustment (-lea) must lie between 0 and 1, got {self.loudness_envelope_adjustment}": (
                 0 <= self.loudness_envelope_adjustment <= 1
             ),
         }
         broken = [text for text, holds in rules.items() if not holds]
         if broken:
             raise ValueError("; ".join(broken))
+
+    def without_effect(self) -> Iterator[str]:
+        """A line for each option that was set, and that nothing comes of because of the others."""
+        default = ConversionOptions()
+        if self.linear_gradient and not self.clip:
+            yield "-lg has no effect without -cl: only forced cuts overlap"
+        if self.linear_gradient_retain != default.linear_gradient_retain and not self.linear_gradient:
+            yield "-lgr has no effect without -lg"
+        if (self.f0_min, self.f0_max) != (default.f0_min, default.f0_max) and self.f0_predictor not in SEARCHING:
+            yield f"--f0_min and --f0_max have no effect on {self.f0_predictor}, which has a range of its own"
+        if self.f0_filter_threshold != default.f0_filter_threshold and self.f0_predictor not in CONFIDENT:
+            yield f"-ft has no effect on {self.f0_predictor}, which knows no confidence"
 
 
 class Target(NamedTuple):
@@ -108,7 +123,7 @@ class Converter:
         make_extractor: Callable[[FeatureSettings, torch.device], FeatureExtractor] = FeatureExtractor,
     ) -> None:
         self.device = devices.resolve(device)
-        self.config_path, self.config = Path(config_path), read_config(config_path)
+        self.config_path, self.config = Path(config_path), read_config(config_path, advice=NO_CONFIG)
         self.model = load_synthesizer(Path(model_path), self.config, self.device)
         self.sample_rate, self.hop_length = self.config.data.sampling_rate, self.config.data.hop_length
         self._make_extractor = make_extractor
@@ -243,7 +258,10 @@ def load_synthesizer(model_path: Path, config: Config, device: torch.device) -> 
         **config.as_dict()["model"],
     )
     state, _ = checkpoint.read_model(model_path, only=())
-    checkpoint.load_weights(model, state, where=model_path, optional=("enc_q.",))
+    try:
+        checkpoint.load_weights(model, state, where=model_path, optional=("enc_q.",))
+    except checkpoint.CheckpointError as error:
+        raise checkpoint.CheckpointError(f"{error}\n  -c must name the config.json it was trained with") from None
     del model.enc_q  # used in training only
     remove_weight_norms(model)
     return model.eval().to(device)

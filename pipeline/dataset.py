@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, Sampler
+from tqdm import tqdm
 
-from common import audio
+from common import audio, processes
 from common.config import Config
 from modules.units import resize_units
-from pipeline.features import audio_digest, read_f0, read_fingerprint, read_units, read_volume
+from pipeline.caches import audio_digest, read_f0, read_fingerprint, read_units, read_volume
 
 logger = logging.getLogger(__name__)
 
@@ -251,7 +252,7 @@ def check_clips(clips: list[Path], config: Config) -> list[int]:
     """
     logger.info("checking %d clips and their features", len(clips))
     frames, problems = [], []
-    for clip in clips:
+    for clip in tqdm(clips, desc="check", unit="clip", disable=processes.rank() != 0):
         try:
             frames.append(_check_clip(clip, config))
         except (ValueError, OSError) as error:
@@ -298,5 +299,5 @@ def _check_source(clip: Path, config: Config) -> None:
     encoder, wanted = made_from.get("speech_encoder"), config.model.speech_encoder
     if encoder != wanted:
         raise DatasetError(f"{clip} has units of {encoder}, the config wants {wanted}: {AGAIN}")
-    if made_from.get("hop_length") != config.data.hop_length or made_from.get("audio") != audio_digest(clip):
+    if made_from.get("hop_length") != config.data.hop_length or made_from.get("audio") != audio_digest(clip, made_from):
         raise DatasetError(f"{clip} was changed after its features were extracted: {AGAIN}")

@@ -201,14 +201,12 @@ def _read_template(name: str) -> dict[str, Any]:
 
 
 def _write_lines(path: Path, lines: list[str]) -> None:
-    text = "".join(f"{line}\n" for line in lines)
-    formats.write_atomically(path, lambda file: file.write(text.encode("utf-8")))
+    formats.write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def _write_config(path: Path, text: str, notices: list[str]) -> None:
     """Write ``text``; a file that holds anything else is first copied, since it may have been edited by hand."""
-    content = text.encode("utf-8")
-    if path.exists() and path.read_bytes() != content:
+    if path.exists() and path.read_bytes() != text.encode("utf-8"):
         stamp = time.strftime("%Y%m%d-%H%M%S")
         names = (
             path.with_name(f"{path.name}.bak-{stamp}{extra}") for extra in ("", *(f"-{i}" for i in range(2, 1000)))
@@ -216,4 +214,4 @@ def _write_config(path: Path, text: str, notices: list[str]) -> None:
         backup = next(name for name in names if not name.exists())
         shutil.copy2(path, backup)
         notices.append(f"{path} was there and differs: copied to {backup}, then written anew")
-    formats.write_atomically(path, lambda file: file.write(content))
+    formats.write_text(path, text)

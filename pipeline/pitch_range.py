@@ -1,10 +1,22 @@
 """The range in which somebody sings, in numbers and in notes."""
 
+import logging
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from common.failures import reason
+
+if TYPE_CHECKING:
+    from modules.f0.predictor import F0Predictor
+
+logger = logging.getLogger(__name__)
 
 NOTES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 A4_HZ, A4_MIDI = 440.0, 69
@@ -38,17 +50,36 @@ def note_name(hz: float) -> str:
 
 
 def pitch_range(pieces: Iterable[np.ndarray], sample_rate: int) -> PitchRange | None:
-    """Range over some audio, each piece (T,) at ``sample_rate`` Hz; None when nothing in it is voiced.
+    """Range over some audio, each piece (T,) at ``sample_rate`` Hz.
 
-    fcpe is used, with the weights of its package: dio reads creaky speech octaves too low (5th percentile of a reader
-    57 Hz against 150 Hz) at the same cost.
+    None when nothing in it is voiced, and when the tracker cannot be built, of which `tracker` warns: a range is
+    something to know, never a reason to stop.
     """
-    from modules import f0  # brings torch, which the workers of resample.py do without
-
-    predictor = f0.build("fcpe", sample_rate=sample_rate, device="cpu")
+    predictor = tracker(sample_rate)
+    if predictor is None:
+        return None
     voiced = [np.zeros(0, dtype=np.float32)]
     for piece in pieces:
         f0_hz, uv = predictor.compute_f0_uv(piece)
         voiced.append(f0_hz[uv > 0])
     hz = np.concatenate(voiced)
     return PitchRange.of(hz) if len(hz) else None
+
+
+@lru_cache(maxsize=1)
+def tracker(sample_rate: int) -> "F0Predictor | None":
+    """The pitch tracker of the ranges, built once per process; None, after one warning, where that fails.
+
+    It is fcpe: dio reads creaky speech octaves too low (5th percentile of a reader 57 Hz against 150 Hz) at the same
+    cost. The weights are those inside torchfcpe, so that a range does not depend on what lies under pretrain/.
+    """
+    try:
+        from modules import f0  # brings torch, which the workers of resample.py do without
+        from modules.f0.fcpe import BUNDLED_WEIGHTS
+
+        package = find_spec("torchfcpe")
+        bundled = Path(str(package.origin)).parent / BUNDLED_WEIGHTS if package else None
+        return f0.build("fcpe", sample_rate=sample_rate, device="cpu", weights=bundled)
+    except (ValueError, OSError, ImportError) as error:
+        logger.warning("no pitch ranges: %s", reason(error))
+        return None

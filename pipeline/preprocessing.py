@@ -11,18 +11,28 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
 from common import audio, devices
+from common.audio import SILENCE_DB
+from common.failures import reason
 from common.formats import CLIP_SUFFIX, remove_parts
-from pipeline.features import FeatureExtractor, FeatureSettings, fingerprint, is_current, write_caches
-from pipeline.resampling import SILENCE_DB
+from pipeline.caches import (
+    SEED,
+    fingerprint,
+    read_fingerprint,
+    stale_parts,
+    write_caches,
+    write_fingerprint,
+    write_melody,
+)
+from pipeline.features import FeatureExtractor, Features, FeatureSettings
 
 logger = logging.getLogger(__name__)
 
 BATCH_SECONDS = 60.0  # audio that is held and encoded at once
+KILLED = "the process working on it was killed, most likely for lack of memory: use a smaller --num_processes"
 
 
 @dataclass
@@ -36,9 +46,11 @@ class Report:
 
 
 def extract_dataset(
-    folder: Path, settings: FeatureSettings, *, device: str | None = None, num_processes: int = 1, seed: int = 1234
+    folder: Path, settings: FeatureSettings, *, device: str | None = None, num_processes: int = 1, seed: int = SEED
 ) -> Report:
     """Write the caches of every wav under ``folder`` that has none, or stale ones; a bad clip never stops the rest.
+
+    A clip that takes down the process working on it is among the failed ones, if there are several processes.
 
     Args:
         device: where the networks run; None takes the best, and spreads several processes over all CUDA devices.
@@ -47,14 +59,13 @@ def extract_dataset(
     Raises:
         FileNotFoundError: no wav under ``folder``, or a weights file is missing.
         ValueError: an encoder, a predictor or a device that cannot be used.
-        ChildProcessError: one of several processes was killed. What was done stays.
     """
     clips = sorted(path for path in folder.rglob(f"*{CLIP_SUFFIX}") if audio.is_audio(path))
     if not clips:
         raise FileNotFoundError(f"no wav under {folder}: run python resample.py first")
     remove_parts(folder)
     report = Report()
-    pending = _pending(clips, settings, report)
+    pending = _pending(clips, settings, report, seed)
     num_processes = min(num_processes or os.cpu_count() or 1, max(1, len(pending)))
     chosen = [devices.resolve(device)] if device else devices.visible()
     with tqdm(total=len(clips), initial=report.skipped + len(report.failed), unit="clip", desc="features") as bar:
@@ -85,40 +96,43 @@ class _Worker:
         except Exception as error:  # the boundary of the batch job: reported per clip
             if len(clips) > 1:
                 return [outcome for clip in clips for outcome in self.extract([clip])]
-            logger.debug("%s failed", clips[0], exc_info=True)
-            return [(clips[0], 0.0, _reason(clips[0], error))]
+            return [(clips[0], 0.0, reason(error, clips[0]))]
 
     def _extract(self, clips: list[Path]) -> list[tuple[Path, float]]:
         settings = self.extractor.settings
-        made_from = [fingerprint(clip, settings) for clip in clips]
+        made_from = [fingerprint(clip, settings, self.seed) for clip in clips]
         wavs = [audio.load(clip, settings.sample_rate) for clip in clips]
-        if any(np.abs(wav).max() < 10 ** (SILENCE_DB / 20) for wav in wavs):
+        if any(audio.is_silent(wav) for wav in wavs):
             raise audio.AudioError(f"silence: it never reaches {SILENCE_DB} dB; remove it")
-        for clip, wav, features, source in zip(clips, wavs, self.extractor.extract_batch(wavs), made_from, strict=True):
+        new = [i for i, clip in enumerate(clips) if stale_parts(clip, made_from[i]).units]
+        units = dict(zip(new, self.extractor.units([wavs[i] for i in new]), strict=True))
+        for i, (clip, wav, source) in enumerate(zip(clips, wavs, made_from, strict=True)):
+            f0, uv, volume = self.extractor.melody(wav)
+            if i not in units:  # those that are there were made from the same
+                write_melody(clip, f0, uv, volume=volume, made_from=source)
+                continue
             copy_seed = zlib.crc32(f"{self.seed}{source['audio']}".encode())  # the same copies in any order of work
+            features = Features(units=units[i], f0=f0, uv=uv, volume=volume)
             write_caches(clip, features, self.extractor.perturbed_units(wav, copy_seed), source)
         return [(clip, len(wav) / settings.sample_rate) for clip, wav in zip(clips, wavs, strict=True)]
 
 
-def _pending(clips: list[Path], settings: FeatureSettings, report: Report) -> list[Path]:
+def _pending(clips: list[Path], settings: FeatureSettings, report: Report, seed: int) -> list[Path]:
     """Clips whose caches are absent or stale; unreadable ones go to the report at once."""
     pending = []
-    for clip in clips:
+    for clip in tqdm(clips, desc="check", unit="clip"):
         try:
             audio.info(clip)
-            if is_current(clip, fingerprint(clip, settings)):
-                report.skipped += 1
-            else:
+            current = fingerprint(clip, settings, seed)
+            if any(stale_parts(clip, current)):
                 pending.append(clip)
+                continue
+            report.skipped += 1
+            if read_fingerprint(clip) != current:  # copied or touched: it need not be read again the next time
+                write_fingerprint(clip, current)
         except (audio.AudioError, OSError) as error:
-            report.failed.append((clip, _reason(clip, error)))
+            report.failed.append((clip, reason(error, clip)))
     return pending
-
-
-def _reason(clip: Path, error: Exception) -> str:
-    """What to say of a clip that failed; its name stands beside it already."""
-    known = isinstance(error, (ValueError, OSError))  # raised with a message for the user
-    return str(error).removeprefix(f"{clip}: ") if known else f"{type(error).__name__}: {error}"
 
 
 def _batches(clips: list[Path], n_parts: int) -> list[list[Path]]:
@@ -168,17 +182,34 @@ def _run(batch: list[Path]) -> list[Outcome]:
 def _parallel(
     clips: list[Path], settings: FeatureSettings, chosen: list[torch.device], *, num_processes: int, seed: int
 ) -> Iterator[list[Outcome]]:
+    lost: list[Path] = []
+    with _pool(settings, chosen, num_processes=num_processes, seed=seed) as pool:
+        jobs = {pool.submit(_run, batch): batch for batch in _batches(clips, num_processes)}
+        for job in as_completed(jobs):
+            try:
+                yield job.result()
+            except BrokenProcessPool:  # one killed process breaks the pool
+                lost += jobs[job]
+    if lost:
+        logger.warning("a process was killed, most likely for lack of memory: going on clip by clip, in one process")
+    while lost:
+        with _pool(settings, chosen, num_processes=1, seed=seed) as pool:
+            while lost:
+                clip = lost.pop(0)
+                try:
+                    yield pool.submit(_run, [clip]).result()
+                except BrokenProcessPool:
+                    yield [(clip, 0.0, KILLED)]
+                    break
+
+
+def _pool(
+    settings: FeatureSettings, chosen: list[torch.device], *, num_processes: int, seed: int
+) -> ProcessPoolExecutor:
+    """Processes that each hold a `_Worker`, spread over the devices."""
     context = multiprocessing.get_context("spawn")  # CUDA cannot be used in a forked process
     queue = context.Queue()
     for i in range(num_processes):
         queue.put(str(chosen[i % len(chosen)]))
     threads = max(1, (os.cpu_count() or 1) // num_processes)
-    with ProcessPoolExecutor(num_processes, context, _start, (settings, queue, seed, threads)) as pool:
-        try:
-            for job in as_completed([pool.submit(_run, batch) for batch in _batches(clips, num_processes)]):
-                yield job.result()
-        except BrokenProcessPool:
-            raise ChildProcessError(
-                "a process was killed, most likely for lack of memory: run again with a smaller --num_processes;"
-                " what is done is kept"
-            ) from None
+    return ProcessPoolExecutor(num_processes, context, _start, (settings, queue, seed, threads))

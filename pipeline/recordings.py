@@ -112,8 +112,7 @@ def settle(folder: Path, made: dict[Recording, list[str]]) -> None:
                 if path.name == stale or path.name.startswith(f"{stale}."):
                     path.unlink()
         record[recording.key] = {"stem": recording.stem, "clips": clips}
-    text = json.dumps(record, indent=1, ensure_ascii=False)
-    formats.write_atomically(folder / RECORD, lambda file: file.write(text.encode("utf-8")))
+    formats.write_json(folder / RECORD, record)
 
 
 def clips_of(folder: Path) -> list[Path]:

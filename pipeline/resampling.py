@@ -8,7 +8,6 @@ import itertools
 import math
 import multiprocessing
 import os
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -21,15 +20,17 @@ import numpy as np
 from tqdm import tqdm
 
 from common import audio, formats
+from common.failures import reason
+from common.logs import setup_logging
 from pipeline.pitch_range import PitchRange, pitch_range
 from pipeline.recordings import Recording, clips_of, plan, settle
 from pipeline.slicing import cut_clips, trim
 
-SILENCE_DB = -60  # a recording whose peak stays below this (0 is full scale) holds nothing to learn from
 SAFE_PEAK = 0.98  # what a recording that exceeds full scale is lowered to
 MIN_SECONDS = 0.3  # shorter clips would be left out of the filelists
 INT16_SCALE = 32767
 PITCH_SECONDS, PITCH_PIECES = 60, 12  # audio per speaker from which the pitch range is taken, in so many pieces
+SPEAKERS_PER_TRACKER = 8  # a process needs as long to load the tracker as to track a few speakers
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class SpeakerSummary:
     name: str
     clips: int
     seconds: float
-    pitch: PitchRange | None  # None: nothing voiced
+    pitch: PitchRange | None  # None: nothing voiced, or no tracker, which was said then
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class ResampleReport:
     def table(self) -> str:
         """One line per speaker, then one per rejected file."""
         rows = [("speaker", "clips", "minutes", "pitch: 5 % / median / 95 % of the voiced frames")] + [
-            (s.name, str(s.clips), f"{s.seconds / 60:.1f}", str(s.pitch or "nothing voiced")) for s in self.speakers
+            (s.name, str(s.clips), f"{s.seconds / 60:.1f}", str(s.pitch or "none found")) for s in self.speakers
         ]
         name, clips, minutes = (max(len(row[i]) for row in rows) for i in range(3))
         lines = [f"{a:<{name}}  {b:>{clips}}  {c:>{minutes}}  {d}" for a, b, c, d in rows]
@@ -109,6 +110,7 @@ def resample_dataset(
         ValueError: ``out_dir`` lies in ``in_dir``, or the record of an earlier run is damaged.
     """
     planned = plan(in_dir, out_dir)
+    formats.remove_parts(out_dir)
     n_workers = num_processes or os.cpu_count() or 1
     to_clips = partial(convert, out_dir=out_dir, options=options)
     done = _run(to_clips, planned.recordings, n_workers, label="resample")
@@ -122,7 +124,8 @@ def resample_dataset(
         if clips_of(out_dir / speaker):
             speakers.append(speaker)
     to_summary = partial(summarise, out_dir=out_dir, sample_rate=options.sample_rate)
-    summaries = [summary for summary in _run(to_summary, speakers, n_workers, label="pitch") if summary]
+    n_trackers = min(n_workers, len(speakers) // SPEAKERS_PER_TRACKER)
+    summaries = [summary for summary in _run(to_summary, speakers, n_trackers, label="pitch") if summary]
     rejected = planned.rejected + [(o.recording.path, o.reason) for o in outcomes if o.reason]
     return ResampleReport(summaries, sorted(rejected), planned.notices)
 
@@ -134,10 +137,8 @@ def convert(recording: Recording, out_dir: Path, options: ResampleOptions) -> Ou
         for name, clip in clips.items():
             samples = np.rint(np.clip(clip, -1, 1) * INT16_SCALE).astype(np.int16)
             audio.save(out_dir / recording.speaker / name, samples, options.sample_rate, subtype="PCM_16")
-    except audio.AudioError as error:
-        return Outcome(recording, reason=str(error).removeprefix(f"{recording.path}: "))
-    except Exception:  # one bad file never stops the rest
-        return Outcome(recording, reason=traceback.format_exc())
+    except Exception as error:  # the boundary of the batch job: reported per recording
+        return Outcome(recording, reason=reason(error, recording.path))
     if not clips:
         return Outcome(recording, reason=f"too short: less than {MIN_SECONDS} s of it is not silence at an end")
     return Outcome(recording, clips=list(clips))
@@ -146,17 +147,13 @@ def convert(recording: Recording, out_dir: Path, options: ResampleOptions) -> Ou
 def _prepare(path: Path, options: ResampleOptions) -> np.ndarray:
     """One recording as (T,) float32 at the wanted rate, trimmed and levelled."""
     wav, sample_rate = audio.load_native(path)
-    if _peak(wav) < 10 ** (SILENCE_DB / 20):
-        raise audio.AudioError(f"silence: it never reaches {SILENCE_DB} dB")
+    if audio.is_silent(wav):
+        raise audio.AudioError(f"silence: it never reaches {audio.SILENCE_DB} dB")
     wav = trim(wav)
-    if (peak := _peak(wav)) > 1:
+    if (peak := audio.peak(wav)) > 1:
         wav = wav * np.float32(SAFE_PEAK / peak)
     wav = audio.resample(wav, sample_rate, options.sample_rate)
-    return wav if options.skip_loudnorm else wav / np.float32(_peak(wav))
-
-
-def _peak(wav: np.ndarray) -> float:
-    return max(float(wav.max()), -float(wav.min()))  # without np.abs, which would copy an hour of audio
+    return wav if options.skip_loudnorm else wav / np.float32(audio.peak(wav))
 
 
 def _clips(stem: str, wav: np.ndarray, options: ResampleOptions) -> Iterator[tuple[str, np.ndarray]]:
@@ -172,7 +169,7 @@ def _clips(stem: str, wav: np.ndarray, options: ResampleOptions) -> Iterator[tup
         min_seconds=options.slicing.min_seconds,
         max_seconds=options.slicing.max_seconds,
         min_interval=options.slicing.interval,
-        threshold_db=options.slicing.db + 20 * math.log10(_peak(wav)),
+        threshold_db=options.slicing.db + 20 * math.log10(audio.peak(wav)),
     )
     for i, clip in enumerate(clip for clip in clips if len(clip) >= shortest):
         yield f"{stem}_{i:03d}{formats.CLIP_SUFFIX}", clip
@@ -201,13 +198,19 @@ def _run(function: Callable[[Any], Any], items: Sequence[Any], n_workers: int, *
         futures = [pool.submit(function, item) for item in items]
         # one killed process breaks the pool: what is left is done one by one, which tells whose fault it was
         return [
-            _result(future) or _result(_pool(1).submit(function, item))
+            _result(future) or _alone(function, item)
             for item, future in zip(tqdm(items, desc=label), futures, strict=True)
         ]
 
 
 def _pool(n_workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(n_workers, mp_context=multiprocessing.get_context("spawn"))
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(n_workers, mp_context=context, initializer=setup_logging)
+
+
+def _alone(function: Callable[[Any], Any], item: Any) -> Any:
+    with _pool(1) as pool:
+        return _result(pool.submit(function, item))
 
 
 def _result(future: Future) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from common.formats import write_atomically
-from pipeline.features import read_f0
+from pipeline.caches import read_f0
 from pipeline.pitch_range import PitchRange
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from common import checkpoint
-from common.logs import setup_logging
+from common.logs import run_script, setup_logging
 
 logger = logging.getLogger("make_base")
 
@@ -43,4 +43,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_script(main))

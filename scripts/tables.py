@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from common.logs import setup_logging
+from common.logs import run_script, setup_logging
 from common.pretrained_files import FILES, PretrainedFile
 from common.registry import Entry, Registry
 from modules.f0 import F0_PREDICTORS
@@ -51,10 +51,11 @@ def predictor_rows() -> Rows:
 
 def decoder_rows() -> Rows:
     yield "name", "key of the configuration", "what it is", "weights file", "available"
-    tables: tuple[tuple[Registry, str], ...] = ((DECODERS, "model.vocoder_name"), (VOCODERS, "vocoder.type"))
-    for registry, key in tables:
-        for name, entry in registry.items():
-            yield f"`{name}`", f"`{key}`", entry.note, _weights(entry), _status(entry)
+    for name, entry in DECODERS.items():
+        yield f"`{name}`", "`model.vocoder_name`", entry.note, _weights(entry), _status(entry)
+    for name, entry in VOCODERS.items():
+        status = "loads; what uses it, shallow diffusion, does not exist yet"
+        yield f"`{name}`", "`vocoder.type`", entry.note, _weights(entry), status
 
 
 def pretrained_rows() -> Rows:
@@ -128,4 +129,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_script(main))

@@ -15,6 +15,7 @@ CHINESE = {
     "needed by": "用途",
     "yes": "是",
     "not yet": "尚未",
+    "loads; what uses it, shallow diffusion, does not exist yet": "可以加载；使用它的浅扩散尚不可用",
     "none": "无",
     "not stated": "未注明",
     # encoders

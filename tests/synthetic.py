@@ -9,7 +9,8 @@ import torch
 
 from common import audio
 from common.config import Config, from_dict
-from pipeline.features import Features, FeatureSettings, fingerprint, write_caches
+from pipeline.caches import fingerprint, write_caches
+from pipeline.features import Features, FeatureSettings
 
 RATE, HOP = 44100, 512
 UNIT_DIMS = {"cepstral": 60, "vec768l12": 768, "vec256l9": 256}

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 READMES = ["README.md", "README_zh_CN.md"]
 DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 SOURCE_FOLDERS = "common|pipeline|modules|vencoder|vdecoder|configs_template|scripts|benchmarks|tests|docs|demo|cluster"
+FOREIGN = {"omegaconf", "pkg_resources"}  # packages that documents name and the code does not
 OPTION = re.compile(r"(?<![\w-])--?[a-zA-Z][\w]*")
 
 
@@ -138,6 +139,42 @@ def test_paths_of_the_repository_exist(document: str) -> None:
     for path in re.findall(rf"`((?:{SOURCE_FOLDERS})/[\w./-]*)`", read(document)):
         if not path.startswith("demo/work"):
             assert (ROOT / path).exists(), f"{document}: {path}"
+
+
+@cache
+def words_of_the_code() -> frozenset[str]:
+    """Every word in the code, its configurations and settings, the tests left out."""
+    suffixes = (".py", ".json", ".yaml", ".toml", ".txt")
+    folders = {*SOURCE_FOLDERS.split("|"), ".", "modules/f0", "vencoder/nets"} - {"tests", "docs"}
+    paths = [path for folder in folders for path in (ROOT / folder).iterdir() if path.suffix in suffixes]
+    return frozenset(re.findall(r"\w+", "\n".join(path.read_text(encoding="utf-8") for path in paths)))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_identifiers_are_in_the_code(document: str) -> None:
+    """`name()`, `module.name` and `snake_case`: each part is a word of the code."""
+    spans = re.findall(r"`([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*(?:\(\))?)`", read(document))
+    names = {span.removesuffix("()") for span in spans if "_" in span or "." in span or span.endswith("()")}
+    names = {name for name in names if not name.startswith("test_") and not (ROOT / name).exists()}
+    unknown = {name for name in names if not set(name.split(".")) <= words_of_the_code() | FOREIGN}
+    assert not unknown, f"{document}: {sorted(unknown)}"
+
+
+def test_tests_that_the_list_of_differences_cites_exist() -> None:
+    tests = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")}
+    rows = [line for line in read("docs/differences.md").splitlines() if line.startswith("| ") and "`test_" in line]
+    assert len(rows) > 30
+    for row in rows:
+        file = ""
+        for name, test in re.findall(r"`(test_\w+\.py)?(?:::(test_\w+))?`", row):
+            file = name or file
+            assert file in tests, row
+            assert not test or f"def {test}(" in tests[file], f"{file}::{test}"
+
+
+def test_every_row_of_the_list_of_differences_has_a_test() -> None:
+    rows = re.findall(r"^\| (?!-|the reference).*\|$", read("docs/differences.md"), re.MULTILINE)
+    assert [row for row in rows if "`test_" not in row and "|---" not in row] == []
 
 
 def anchors(text: str) -> set[str]:

@@ -3,11 +3,11 @@
 from os import PathLike
 from typing import TYPE_CHECKING
 
-import torch
-
 from common.registry import Entry, Registry
 
 if TYPE_CHECKING:
+    import torch
+
     from vdecoder.vocoder import Vocoder
 
 DECODERS = Registry(  # model.vocoder_name of config.json
@@ -31,7 +31,7 @@ VOCODERS = Registry(  # vocoder.type of diffusion.yaml
 )
 
 
-def build_vocoder(name: str, path: str | PathLike[str], device: str | torch.device | None = None) -> "Vocoder":
+def build_vocoder(name: str, path: str | PathLike[str], device: "str | torch.device | None" = None) -> "Vocoder":
     """Load the mel vocoder ``name`` from the weights at ``path``, which has its config.json beside it.
 
     Raises:

@@ -1,10 +1,12 @@
 """Speech encoders: the names that config.json's ``model.speech_encoder`` and ``--speech_encoder`` may hold."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from common import devices
 from common.registry import Entry, Registry
-from vencoder.encoder import SpeechEncoder
+
+if TYPE_CHECKING:
+    from vencoder.encoder import SpeechEncoder
 
 SPEECH_ENCODERS = Registry(
     "speech encoder",
@@ -45,7 +47,7 @@ SPEECH_ENCODERS = Registry(
 )
 
 
-def build(name: str, device: str | None = None, weights: Path | str | None = None) -> SpeechEncoder:
+def build(name: str, device: str | None = None, weights: Path | str | None = None) -> "SpeechEncoder":
     """Construct the speech encoder called ``name`` on ``device`` (None: chosen automatically).
 
     ``weights`` is a file that replaces the one under ``pretrain/``.
@@ -55,13 +57,13 @@ def build(name: str, device: str | None = None, weights: Path | str | None = Non
         NotAvailableError: a name of the 4.1 family that this version cannot build yet.
         FileNotFoundError: the weights are not there; the message says where they belong and how to fetch them.
     """
+    from common import devices, pretrained  # after --help: torch takes seconds to import
+
     entry = SPEECH_ENCODERS[name]
     if entry.weights is None or entry.target is None:
         if weights is not None and entry.target is not None:
             raise ValueError(f"speech encoder {name!r} has no weights file, but {weights} was given")
         return SPEECH_ENCODERS.build(name, device=devices.resolve(device))
     if weights is None:
-        from common import pretrained
-
         weights = pretrained.require(entry.weights)
     return SPEECH_ENCODERS.build(name, device=devices.resolve(device), weights=Path(weights))

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from common.registry import Entry, Registry
 
 if TYPE_CHECKING:
+    import torch
+
     from modules.f0.predictor import F0Predictor
 
 F0_PREDICTORS = Registry(
@@ -27,13 +27,16 @@ F0_PREDICTORS = Registry(
     },
 )
 
+SEARCHING = ("pm", "dio", "harvest", "crepe")  # these look between f0_min and f0_max; others have their own range
+CONFIDENT = ("crepe", "rmvpe", "fcpe")  # these give a confidence, which the threshold is compared with
+
 
 def build(
     name: str,
     sample_rate: int = 44100,
     hop_length: int = 512,
     *,
-    device: str | torch.device | None = None,
+    device: "str | torch.device | None" = None,
     threshold: float = 0.05,
     weights: str | Path | None = None,
     f0_min: float = 50.0,

@@ -18,18 +18,18 @@ from torch.nn import functional as F
 
 from common import audio, checkpoint
 from modules.f0.predictor import Array, F0Predictor
+from modules.f0.salience import CENTS_PER_BIN, CENTS_REFERENCE, FIRST_BIN_CENTS, N_BINS, SAMPLE_RATE
 from modules.f0.torchaudio_standin import torchaudio_or_standin
 from modules.mel_processing import stft_power
 
 with torchaudio_or_standin():
     import torchcrepe
 
-SAMPLE_RATE, WINDOW = 16000, 1024  # Hz, samples
-N_BINS, CENTS_PER_BIN, FIRST_BIN_CENTS = 360, 20.0, 1997.3794084376191  # cents above 10 Hz
+WINDOW = 1024  # samples
 LARGEST_STEP = 12  # bins: the pitch moves less than this from one frame to the next
 BATCH_FRAMES = 256
 DECODE_FRAMES, CONTEXT_FRAMES = 4096, 128  # the path search holds 360 x frames numbers several times
-SILENCE_DB = -60.0  # A-weighted mean over all frequencies
+GATE_DB = -60.0  # frames below it are unvoiced: A-weighted mean over all frequencies
 LOUDNESS_FLOOR_DB, LOUDNESS_REFERENCE_DB, LOUDNESS_RANGE_DB = -100.0, 20.0, 80.0
 
 
@@ -51,8 +51,8 @@ class CrepePredictor(F0Predictor):
         bins = best_path(confidence)
         periodicity = torch.from_numpy(confidence[np.arange(len(bins)), bins])[None]
         periodicity = torchcrepe.filter.median(periodicity, 3) if len(bins) > 1 else periodicity
-        periodicity[0, torch.from_numpy(loudness(wav16k, self.own_hop) < SILENCE_DB)] = 0.0
-        f0 = torch.from_numpy(10 * 2 ** ((FIRST_BIN_CENTS + CENTS_PER_BIN * bins) / 1200)).float()[None]
+        periodicity[0, torch.from_numpy(loudness(wav16k, self.own_hop) < GATE_DB)] = 0.0
+        f0 = torch.from_numpy(CENTS_REFERENCE * 2 ** ((FIRST_BIN_CENTS + CENTS_PER_BIN * bins) / 1200)).float()[None]
         f0[periodicity < self.threshold] = torch.nan
         return torchcrepe.filter.mean(f0, 3)[0].nan_to_num(0.0).numpy()
 
@@ -67,7 +67,7 @@ class CrepePredictor(F0Predictor):
         return np.concatenate(pieces)
 
     def _bin_range(self) -> tuple[int, int]:
-        cents = 1200 * np.log2(np.array([self.f0_min, self.f0_max]) / 10) - FIRST_BIN_CENTS
+        cents = 1200 * np.log2(np.array([self.f0_min, self.f0_max]) / CENTS_REFERENCE) - FIRST_BIN_CENTS
         return max(int(np.floor(cents[0] / CENTS_PER_BIN)), 0), int(np.ceil(cents[1] / CENTS_PER_BIN))
 
 

@@ -7,12 +7,18 @@ import torch
 from torch import Tensor
 
 from common import checkpoint, pretrained
-from modules.f0.nets.rmvpe import N_BINS, N_MELS, Rmvpe
-from modules.f0.salience import HOP_LENGTH, SAMPLE_RATE, SaliencePredictor
+from modules.f0.nets.rmvpe import N_MELS, Rmvpe
+from modules.f0.salience import (
+    CENTS_PER_BIN,
+    FIRST_BIN_CENTS,
+    HOP_LENGTH,
+    N_BINS,
+    SAMPLE_RATE,
+    SaliencePredictor,
+)
 from modules.mel_processing import log_mel, mel_filterbank, stft_power
 
 N_FFT = 1024
-CENTS_PER_BIN, FIRST_BIN_CENTS = 20.0, 1997.3794084376191  # cents above 10 Hz: 31.7 Hz and up
 
 
 class RmvpePredictor(SaliencePredictor):

@@ -16,6 +16,7 @@ from modules.f0.predictor import Array, F0Predictor, track_in_windows
 
 SAMPLE_RATE, HOP_LENGTH = 16000, 160  # Hz, samples: 10 ms
 CENTS_REFERENCE = 10.0  # Hz at 0 cents
+N_BINS, CENTS_PER_BIN, FIRST_BIN_CENTS = 360, 20.0, 1997.3794084376191  # CREPE's bins, RMVPE's too: 31.7 Hz and up
 MIN_SAMPLES = 1024  # shorter audio is padded with silence: it could not be mirrored at its ends
 NEIGHBOURS = 4  # bins on each side of the best one that enter the average
 WINDOW_FRAMES, CONTEXT_FRAMES = 3200, 192  # 32 s with 1.92 s more on both sides; multiples of RMVPE's 32 frames

@@ -1,12 +1,14 @@
 """The audio door: any format, rate and width in; mono float32 out; one clear error for whatever cannot be read."""
 
 import logging
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from common import audio
+from common import audio, formats
 
 RATE = 44100
 
@@ -134,9 +136,68 @@ def test_a_failed_save_leaves_the_old_file(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
 
 
-def test_names():
-    from pathlib import Path
+def test_integers_are_never_beyond_full_scale(tmp_path, caplog):
+    audio.save(tmp_path / "a.wav", np.array([-32768, 0, 32767], np.int16), RATE)
+    assert not caplog.records
+    np.testing.assert_array_equal(soundfile.read(tmp_path / "a.wav", dtype="int16")[0], [-32768, 0, 32767])
 
+
+def test_a_half_written_file_is_one_that_is_cleaned_up(tmp_path):
+    with audio.writer(tmp_path / "a.flac", RATE) as write:
+        write(tone())
+        (part,) = os.listdir(tmp_path)
+        assert part == f".a.flac.{os.getpid()}{formats.PART}"
+        formats.remove_parts(tmp_path / "deep")
+    assert os.listdir(tmp_path) == ["a.flac"]
+    with pytest.raises((TypeError, ValueError)), audio.writer(tmp_path / "a.tune", RATE):
+        pass
+    assert os.listdir(tmp_path) == ["a.flac"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no such limit")
+@pytest.mark.parametrize("name", ["a.wav", "a.flac"])
+def test_a_full_disk_is_named(tmp_path, name):
+    import resource
+
+    wav = np.random.default_rng(0).uniform(-1, 1, 500_000).astype(np.float32)
+    audio.save(tmp_path / name, tone(), RATE)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=f"{name}: cannot be written .*disk full"):
+            audio.save(tmp_path / name, wav, RATE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert os.listdir(tmp_path) == [name] and len(audio.load(tmp_path / name, RATE)) == len(tone())
+
+
+def test_a_part_of_a_damaged_file(tmp_path):
+    bad_files(tmp_path)
+    audio.load_part(tmp_path / "cut.flac", 0, 1000)
+    for start, n_samples in ((2 * RATE, 1000), (0, 3 * RATE), (4 * RATE, 10)):
+        with pytest.raises(audio.AudioError, match="cut.flac: damaged audio"):
+            audio.load_part(tmp_path / "cut.flac", start, n_samples)
+    assert len(audio.load_part(tmp_path / "good.flac", 3 * RATE - 10, 100)) == 10
+
+
+def test_silence():
+    quiet = np.full(100, 10 ** (audio.SILENCE_DB / 20), np.float32)
+    assert audio.is_silent(-0.99 * quiet) and audio.is_silent(quiet[:0])
+    assert not audio.is_silent(-1.01 * quiet) and not audio.is_silent(1.01 * quiet)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are always text there")
+def test_a_name_that_is_not_text(tmp_path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))
+    try:
+        path.write_bytes(b"RIFF")
+    except OSError:
+        pytest.skip("this file system has only names that are text")
+    with pytest.raises(audio.AudioError, match="the name is not valid text: rename"):
+        audio.load(path, RATE)
+
+
+def test_names():
     assert [audio.is_audio(Path(n)) for n in ("a.WAV", "a.mp3", "a.opus", "._a.wav", "a.txt", "a.raw")] == [
         *(True, True, True, False, False, False)
     ]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from common.formats import F0, beside, remove_parts, write_atomically
+from common.formats import F0, beside, remove_parts, write_atomically, write_json, write_text
 
 
 def test_caches_stand_beside_the_clip():
@@ -36,3 +36,29 @@ def test_what_killed_processes_left_is_removed(tmp_path):
     left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*"))
     assert left == ["a", "a/x.wav", "keep.part"]
     remove_parts(tmp_path / "absent")
+
+
+def test_text_and_json_keep_every_letter(tmp_path):
+    write_text(tmp_path / "a" / "list.txt", "歌/ü.wav\r\n")
+    assert (tmp_path / "a" / "list.txt").read_bytes() == "歌/ü.wav\r\n".encode()
+    write_json(tmp_path / "b.json", {"歌": [1]})
+    assert (tmp_path / "b.json").read_text(encoding="utf-8") == '{\n "歌": [\n  1\n ]\n}'
+    write_json(tmp_path / "b.json", {"a": 1}, indent=2)
+    assert (tmp_path / "b.json").read_text(encoding="utf-8") == '{\n  "a": 1\n}'
+
+
+def test_a_name_that_is_not_text_is_named_and_nothing_is_written(tmp_path):
+    write_text(tmp_path / "list.txt", "old")
+    with pytest.raises(ValueError, match=r"list.txt: not written, a name is not valid text.*'b/caf\\udce9.wav'"):
+        write_text(tmp_path / "list.txt", "a/x.wav\nb/caf\udce9.wav\nc/y.wav\n")
+    assert (tmp_path / "list.txt").read_text(encoding="utf-8") == "old"
+
+
+def test_a_file_that_is_open_elsewhere_is_named(tmp_path, monkeypatch):
+    def refuse(source, target):
+        raise PermissionError(13, "Access is denied", str(source), None, str(target))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(PermissionError, match=r"G_1.pth: cannot be replaced: it is open in another program.*run again"):
+        write_atomically(tmp_path / "G_1.pth", lambda file: file.write(b"new"))
+    assert os.listdir(tmp_path) == []

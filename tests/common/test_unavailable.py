@@ -1,9 +1,12 @@
 """Scripts of stages that are not written yet: they keep the options that stay, and say what to do instead."""
 
+import argparse
 import logging
 from importlib import import_module
 
 import pytest
+
+from common.unavailable import refuse, set_by_user
 
 SCRIPTS = {
     "train_diff": ["-c", "configs/diffusion.yaml"],
@@ -31,3 +34,13 @@ def test_help_is_there(script: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_message_names_the_way_round(capfd: pytest.CaptureFixture[str]) -> None:
     assert import_module("train_index").main([]) == 1
     assert "not available yet. Convert without -fr" in capfd.readouterr().err
+
+
+def test_several_things_are_one_message(capsys: pytest.CaptureFixture[str]) -> None:
+    assert refuse("--a", "--b", instead="Do without") == 1
+    assert capsys.readouterr().err == "ERROR --a, --b are not available yet. Do without\n"
+
+
+def test_options_that_were_changed() -> None:
+    defaults, args = argparse.Namespace(a=0.0, b=False, c=""), argparse.Namespace(a=0, b=True, c="x")
+    assert set_by_user(args, defaults, ("a", "b")) == ["--b"]

@@ -270,6 +270,24 @@ def test_files_of_another_kind(content, tmp_path):
         read_npy(tmp_path / "a.pt")
 
 
+@pytest.mark.parametrize("start", [b"<!DOCTYPE html>", b"\xef\xbb\xbf\r\n  <html>"])
+def test_a_web_page_is_called_one(start, tmp_path):
+    (tmp_path / "a.pt").write_bytes(start + b"<p>404</p>")
+    with pytest.raises(ValueError, match=r"a\.pt .*it looks like a web page: download the file itself"):
+        read_file(tmp_path / "a.pt")
+
+
+def test_dtypes_are_known_and_other_names_of_torch_are_not_looked_up(monkeypatch, tmp_path):
+    dtypes = [torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.bool, torch.complex64]
+    torch.save(dtypes, tmp_path / "a.pt")
+    assert read_file(tmp_path / "a.pt") == dtypes
+    looked_up = []
+    monkeypatch.setattr(torch, "__getattr__", looked_up.append)  # what would import torch's lazy modules
+    (tmp_path / "b.pt").write_bytes(b"(lp0\nctorch\n_dynamo\np1\na.")
+    assert str(read_file(tmp_path / "b.pt")[0]) == "torch._dynamo"
+    assert looked_up == []
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_file(tmp_path / "absent.pt")

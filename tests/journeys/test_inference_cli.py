@@ -1,5 +1,6 @@
 """inference_main.py as a user calls it: names, songs x transpositions x speakers, bad songs, what is not there yet."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ import soundfile
 
 import inference_main
 from common import audio
+from pipeline.batch_conversion import result_name
+from pipeline.conversion import ConversionOptions, Converter, Target
 from pipeline.pitch_range import PitchRange
 from pipeline.speakers import write_pitch_ranges
 from tests.pipeline.tiny_model import SAMPLE_RATE, silence, sung, write_model
@@ -128,7 +131,7 @@ def test_an_existing_result_is_replaced_and_auto_is_named(home):
     audio.save(home / "raw/one.wav", sung(0.6), SAMPLE_RATE)
     (home / "results").mkdir()
     (home / "results/one_auto_anna_sovits_dio.flac").write_text("old")
-    assert inference_main.main([*MODEL, "-n", "one", "-s", "anna", "-a"]) == 0
+    assert inference_main.main([*MODEL, "-n", "one", "-s", "anna", "-a", "-wf", "FLAC"]) == 0
     assert audio.info(home / "results/one_auto_anna_sovits_dio.flac").n_samples == round(0.6 * 44100)
 
 
@@ -143,15 +146,16 @@ def test_an_existing_result_is_replaced_and_auto_is_named(home):
         (["-fr"], "--feature_retrieval is not available yet"),
         (["-cr", "0.5"], "--cluster_infer_ratio is not available yet"),
         (["-eak", "2"], "--enhancer_adaptive_key is not available yet"),
-        (["-f0p", "dspitch"], "dspitch' is not available yet"),
+        (["-f0p", "dspitch"], "-f0p dspitch is not available yet. Convert without; pitch trackers are crepe, pm"),
+        (["-eh", "-cr", "0.5", "-f0p", "dspitch"], "--enhance, --cluster_infer_ratio, -f0p dspitch are not available"),
         (["-s", "carol"], "unknown speaker 'carol': this model knows anna (id 0), bob (id 1)"),
         (["-s", "7"], "unknown speaker '7'"),
         (["-m", "logs/44k/G_1.pth"], "no model logs/44k/G_1.pth; in that folder there are: G_5.pth"),
-        (["-c", "none.json"], "no configuration none.json"),
+        (["-c", "none.json"], "no configuration none.json: train.py writes it"),
         (["-d", "cuda:99"], "'cuda:99' was asked for"),
         (["-wf", "xyz"], "cannot write 'xyz' files"),
-        (["-p", "-1"], "pad_seconds must not be negative"),
-        (["-lg", "3", "-cl", "2"], "linear_gradient must lie between"),
+        (["-p", "-1"], "pad_seconds (-p) must not be negative"),
+        (["-lg", "3", "-cl", "2"], "linear_gradient (-lg) must lie between"),
         (["-f0p", "rmvpe"], "rmvpe.pt is missing"),
     ],
 )
@@ -159,6 +163,29 @@ def test_errors_before_any_song(home, capsys, arguments, message):
     audio.save(home / "raw/one.wav", sung(0.6), SAMPLE_RATE)
     assert inference_main.main([*MODEL, "-n", "one", "-s", "anna", *arguments]) == 1
     assert message in capsys.readouterr().err and not (home / "results").exists()
+
+
+def test_advice_never_stops_a_conversion(home, capsys, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("damaged weights")
+
+    monkeypatch.setattr("pipeline.batch_conversion.pitch_range", broken)
+    audio.save(home / "raw/one.wav", sung(0.6), SAMPLE_RATE)
+    assert inference_main.main([*MODEL, "-n", "one", "-s", "anna", "-lg", "0.5", "-ks", "50"]) == 0
+    said = capsys.readouterr().err
+    assert "range of the song is not known, so no transposition is suggested: RuntimeError: damaged weights" in said
+    assert "-lg has no effect without -cl" in said and "not available yet: --k_step" in said
+    monkeypatch.setattr("pipeline.batch_conversion.tracker", lambda _: None)
+    assert inference_main.main([*MODEL, "-n", "one", "-s", "anna"]) == 0
+    assert "range" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("speaker", "shown"), [("a/b", "a_b"), ('<c:|>"?*\\', "_c_______"), ("señor 歌", "señor 歌")])
+def test_results_have_names_that_any_system_can_write(model, speaker, shown):
+    converter = Converter(model / "logs/44k/G_5.pth", model / "logs/44k/config.json", device="cpu")
+    converter.config = dataclasses.replace(converter.config, spk={speaker: 0})
+    name = result_name(converter, "one", Target(0, 0.0), options=ConversionOptions(f0_predictor="dio"))
+    assert name == f"one_0key_{shown}_sovits_dio"
 
 
 def test_as_a_process(home):

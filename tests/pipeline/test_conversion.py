@@ -180,10 +180,12 @@ def test_models_that_do_not_fit(files, tmp_path):
         Converter(files[0].with_name("G_9.pth"), files[1])
     with pytest.raises(FileNotFoundError, match="that folder holds no model"):
         Converter(tmp_path / "G_9.pth", files[1])
-    with pytest.raises(FileNotFoundError, match="no configuration"):
+    with pytest.raises(FileNotFoundError, match="no configuration .*: train.py writes it"):
         Converter(files[0], tmp_path / "config.json")
     _, other = write_model(tmp_path / "other", n_speakers=3)
-    with pytest.raises(CheckpointError, match=r"emb_g.weight is \(2, 16\), the config makes it \(3, 16\)"):
+    with pytest.raises(
+        CheckpointError, match=r"emb_g.weight is \(2, 16\), the config makes it \(3, 16\)\n  -c must name"
+    ):
         Converter(files[0], other)
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ConfigError):
@@ -224,15 +226,31 @@ def test_output_that_is_not_finite(files):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"noise_scale": -1.0}, "noise_scale must not be negative"),
-        ({"slice_db": 40.0}, "slice_db must be negative"),
-        ({"pad_seconds": -0.1}, "pad_seconds must not be negative"),
-        ({"clip": 0.01}, "clip must be 0 or at least"),
-        ({"clip": 2.0, "linear_gradient": 2.0}, "linear_gradient must lie between"),
-        ({"linear_gradient_retain": 1.5}, "linear_gradient_retain must lie"),
-        ({"loudness_envelope_adjustment": 2.0}, "loudness_envelope_adjustment must lie"),
+        ({"noise_scale": -1.0}, r"noise_scale \(-ns\) must not be negative"),
+        ({"slice_db": 40.0}, "slice_db .* must be negative"),
+        ({"pad_seconds": -0.1}, "pad_seconds .* must not be negative"),
+        ({"clip": 0.01}, "clip .* must be 0 or at least"),
+        ({"clip": 2.0, "linear_gradient": 2.0}, r"linear_gradient \(-lg\) must lie between 0 and clip \(-cl, 2.0\)"),
+        ({"linear_gradient_retain": 1.5}, "linear_gradient_retain .* must lie"),
+        ({"loudness_envelope_adjustment": 2.0}, "loudness_envelope_adjustment .* must lie"),
     ],
 )
 def test_impossible_options(changes, message):
     with pytest.raises(ValueError, match=message):
         options(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"linear_gradient": 0.5}, "-lg has no effect without -cl"),
+        ({"linear_gradient_retain": 0.5}, "-lgr has no effect without -lg"),
+        ({"f0_predictor": "rmvpe", "f0_min": 80.0}, "--f0_min and --f0_max have no effect on rmvpe"),
+        ({"f0_filter_threshold": 0.1}, "-ft has no effect on dio"),
+        ({"clip": 2.0, "linear_gradient": 0.5, "linear_gradient_retain": 0.5, "f0_max": 900.0}, None),
+        ({"f0_predictor": "crepe", "f0_filter_threshold": 0.1, "f0_min": 80.0}, None),
+    ],
+)
+def test_options_without_effect_are_told(changes, line):
+    told = list(options(**changes).without_effect())
+    assert [text.startswith(line) for text in told] == [True] if line else not told

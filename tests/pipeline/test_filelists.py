@@ -1,6 +1,7 @@
 """preprocess_flist_config.py: the reference's config changes, a deterministic split, odd datasets."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -179,3 +180,15 @@ def test_built_in_encoder_keeps_the_speaker_embedding_wide() -> None:
     assert run("--speech_encoder", "cepstral") == 0
     model, dim = config()["model"], SPEECH_ENCODERS["cepstral"].dim
     assert (model["ssl_dim"], model["gin_channels"], model["filter_channels"]) == (dim, 256, 768)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are always text there")
+def test_a_name_that_is_not_text_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    put("a", *[RATE] * 3)
+    try:
+        Path(os.fsdecode(b"dset/a/caf\xe9.wav")).write_bytes(Path("dset/a/a_0.wav").read_bytes())
+    except OSError:
+        pytest.skip("this file system has only names that are text")
+    assert run() == 1
+    assert "the name is not valid text: rename the file or its folder: left out" in capsys.readouterr().err
+    assert len(lines("train") + lines("val")) == 3

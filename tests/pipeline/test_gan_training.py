@@ -14,9 +14,10 @@ from common import checkpoint
 from common.checkpoint import CheckpointError
 from models import SynthesizerTrn
 from modules.discriminators import MultiPeriodDiscriminator
-from pipeline import gan_training, reporting
+from pipeline import gan_task, reporting
 from pipeline.dataset import ClipKey, DatasetError, collate, load_datasets
-from pipeline.gan_training import GanTask, TrainOptions, train
+from pipeline.gan_task import GanTask
+from pipeline.gan_training import TrainOptions, train
 from pipeline.reporting import Reporter
 from pipeline.training import NonFiniteLossError, TrainingError
 from tests.runs import differing, weights
@@ -182,6 +183,7 @@ def test_a_base_model_with_other_speakers(in_tmp, caplog):
     torch.testing.assert_close(task.generator.emb_g.weight[1], base.emb_g.weight.half().float().mean(dim=0))
     assert "starting from base model pretrain/G_0.pth" in caplog.text
     assert "no base model pretrain/D_0.pth" in caplog.text
+    assert "to start from a base model" not in caplog.text
     assert task.generator.dec.m_source.l_linear.weight.max() < 1  # the source gain of a start from nothing is not set
     with pytest.raises(FileNotFoundError, match="no base model G_0.pth in nowhere, which --base names"):
         go(config, base=Path("nowhere"))
@@ -189,6 +191,21 @@ def test_a_base_model_with_other_speakers(in_tmp, caplog):
     checkpoint.save("pretrain/G_0.pth", {"model": state})
     with pytest.raises(CheckpointError, match="a released model"):
         task.load_base(Path("pretrain"))
+
+
+@pytest.mark.parametrize(
+    ("encoder", "model", "advice"),
+    [
+        ("cepstral", {}, "train with --base pretrain/embedded/small"),
+        ("vec768l12", {"ssl_dim": 768}, "run python -m common.pretrained get base-g base-d and train with --base"),
+        ("vec768l12", {"ssl_dim": 768, "vol_embedding": True}, "common.pretrained get base-vol-g base-vol-d and"),
+        ("vec256l9", {"ssl_dim": 256}, "look for one of vec256l9 in the README"),
+    ],
+)
+def test_a_missing_base_model_names_the_next_command(tmp_path, caplog, encoder, model, advice):
+    config = small(model={"speech_encoder": encoder} | model)
+    GanTask(config, LOGS, CPU, None).load_base(tmp_path)
+    assert advice in caplog.text
 
 
 # ---- bad numbers
@@ -204,7 +221,7 @@ def test_bad_numbers_change_nothing_and_the_next_step_is_sound(task, monkeypatch
         "gradient": ("kl_loss", lambda z_p, *_: (z_p.sum() * 0).abs().sqrt()),  # the slope of a root at 0 is infinite
     }
     with monkeypatch.context() as patch:
-        patch.setattr(gan_training, *broken[where])
+        patch.setattr(gan_task, *broken[where])
         text = {"generator": "loss kl is", "discriminator": "loss disc is", "gradient": "gradient of mel, kl"}[where]
         with pytest.raises(NonFiniteLossError, match=text):
             task.step(task.batch, 1)
@@ -228,14 +245,14 @@ def test_loss_scaling(task, monkeypatch):
         with monkeypatch.context() as patch:
             nan = torch.tensor(math.nan, requires_grad=True)
             patch.setattr(
-                gan_training, name, lambda *_, nan=nan, name=name: nan if name == "kl_loss" else (nan, [], [])
+                gan_task, name, lambda *_, nan=nan, name=name: nan if name == "kl_loss" else (nan, [], [])
             )
             with pytest.raises(NonFiniteLossError):
                 task.step(task.batch, 1)
     assert task.scaler.get_scale() == 1024.0
     before = copy.deepcopy(task.generator.state_dict())
     with monkeypatch.context() as patch:
-        patch.setattr(gan_training, "kl_loss", lambda z_p, *_: (z_p.sum() * 0).abs().sqrt())
+        patch.setattr(gan_task, "kl_loss", lambda z_p, *_: (z_p.sum() * 0).abs().sqrt())
         task.step(task.batch, 2)  # the gradient overflows: no step, a smaller scale
     assert task.scaler.get_scale() == 512.0
     assert all(torch.equal(before[key], value) for key, value in task.generator.state_dict().items())
@@ -247,7 +264,7 @@ def test_a_run_that_diverges_says_so_and_keeps_its_checkpoint(in_tmp, monkeypatc
     config = small(train={"eval_interval": 2})
     go(config, max_steps=2)
     good = weights(LOGS, 2)
-    monkeypatch.setattr(gan_training, "kl_loss", lambda *_: torch.tensor(math.nan, requires_grad=True))
+    monkeypatch.setattr(gan_task, "kl_loss", lambda *_: torch.tensor(math.nan, requires_grad=True))
     monkeypatch.setattr("pipeline.training.STRIKES", 2)
     with pytest.raises(TrainingError, match="lower train.learning_rate, set train.clip_grad_norm to 1000, or use"):
         go(config, max_steps=60)

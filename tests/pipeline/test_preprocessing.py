@@ -14,7 +14,7 @@ import preprocess_hubert_f0 as script
 from common import audio
 from common.formats import F0, FINGERPRINT, UNITS, UNITS_AUG, VOLUME, beside
 from common.registry import NotAvailableError
-from pipeline import features, preprocessing
+from pipeline import caches, features, preprocessing
 from pipeline.features import FeatureSettings
 from pipeline.preprocessing import extract_dataset
 from tests.synthetic import RATE, sing, write_config
@@ -69,9 +69,49 @@ def test_stale_caches_are_redone(dataset):
     second = contents(dataset)
     assert second[f"anna/1.wav{UNITS}"] == first[f"anna/1.wav{UNITS}"]
     assert second[f"bob/3.wav{UNITS}"] != first[f"bob/3.wav{UNITS}"]
+    before = times(dataset)
     assert extract(dataset, predictor="pm").done == 3
+    after = times(dataset)
+    redone = {name for name in before if after[name] != before[name]}
+    assert {name.partition(".wav")[2] for name in redone} == {F0, VOLUME, FINGERPRINT}  # the units stay
     assert extract(dataset, predictor="pm", f0_max=800.0).done == 3
     assert extract(dataset, predictor="pm", f0_max=800.0).done == 0
+
+
+def test_touched_clips_are_read_once_more_only(dataset, monkeypatch):
+    extract(dataset)
+    clip = dataset / "bob/3.wav"
+    os.utime(clip, (0, 0))
+    assert extract(dataset).skipped == 3
+    monkeypatch.setattr(caches.hashlib, "file_digest", None)  # nothing is hashed any more
+    assert extract(dataset).skipped == 3
+
+
+def test_missing_copies_and_another_seed_make_units_stale(dataset):
+    extract(dataset)
+    first = contents(dataset)
+    beside(dataset / "bob/3.wav", UNITS_AUG).unlink()
+    assert extract(dataset).done == 1
+    assert contents(dataset) == first
+    assert extract_dataset(dataset, settings(), device="cpu", seed=2).done == 3
+    assert contents(dataset)[f"bob/3.wav{UNITS_AUG}"] != first[f"bob/3.wav{UNITS_AUG}"]
+
+
+def run_and_die(batch: list[Path]) -> list[preprocessing.Outcome]:
+    """Stands in for the pool's job in each process: one clip is too much for it."""
+    if any(clip.name == "huge.wav" for clip in batch):
+        os._exit(9)
+    return preprocessing._run(batch)
+
+
+@pytest.mark.slow
+def test_a_killed_process_costs_its_clip_only(dataset, monkeypatch):
+    audio.save(dataset / "anna/huge.wav", sing(200.0, 0.5), RATE)
+    monkeypatch.setattr(preprocessing, "_run", run_and_die)
+    report = extract_dataset(dataset, settings(), device="cpu", num_processes=2)
+    assert [(clip.name, "was killed" in problem) for clip, problem in report.failed] == [("huge.wav", True)]
+    assert report.done == 3
+    assert len(list(dataset.rglob(f"*{FINGERPRINT}"))) == 3
 
 
 def test_copies_of_another_encoder_are_removed(dataset, monkeypatch):
@@ -86,7 +126,7 @@ def test_copies_of_another_encoder_are_removed(dataset, monkeypatch):
     monkeypatch.setattr(features.vencoder, "build", lambda name, device: Other())
     assert extract(dataset, encoder="hubertsoft").done == 3
     assert not list(dataset.rglob(f"*{UNITS_AUG}"))
-    assert features.read_units(dataset / "bob/3.wav").shape == (1, 7, 25)
+    assert caches.read_units(dataset / "bob/3.wav").shape == (1, 7, 25)
 
 
 def test_a_killed_run_is_resumed(dataset, monkeypatch):
@@ -200,7 +240,7 @@ def test_the_command_line(dataset, capsys):
     assert script.main(["--in_dir", "nowhere"]) == 1
     assert "no wav under nowhere: run python resample.py first" in capsys.readouterr().err
     assert script.main(["--use_diff"]) == 1
-    assert "shallow diffusion is not available yet" in capsys.readouterr().err
+    assert "--use_diff is not available yet" in capsys.readouterr().err
     assert script.main(["-d", "cuda:7"]) == 1
     assert "'cuda:7' was asked for" in capsys.readouterr().err
 

@@ -1,5 +1,6 @@
 """resample.py: golden samples, odd inputs, running twice."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ import soundfile
 
 import resample
 from common import audio
-from pipeline.pitch_range import note_name
+from modules import f0
+from pipeline.pitch_range import note_name, tracker
 from pipeline.recordings import RECORD
 from tests.parity import Case
 
@@ -89,6 +91,75 @@ def test_odd_files_do_not_stop_the_rest(capsys: pytest.CaptureFixture[str]) -> N
         assert any(name in line and reason in line for line in printed.splitlines()), name
     assert "notes.txt" not in printed
     assert "220 Hz A3" in printed
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are always text there")
+def test_a_name_that_is_not_text_costs_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    put("a/good.wav", sing(1))
+    name = Path(os.fsdecode(b"dataset_raw/a/caf\xe9.wav"))
+    try:
+        name.write_bytes(Path("dataset_raw/a/good.wav").read_bytes())
+    except OSError:
+        pytest.skip("this file system has only names that are text")
+    assert run() == 1
+    assert clips() == ["good.wav"]
+    printed = capsys.readouterr().out
+    assert "the name is not valid text: rename" in printed and "Traceback" not in printed
+
+
+def test_a_bug_costs_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    put("a/x.wav", sing(1))
+    monkeypatch.setattr("pipeline.resampling.trim", lambda wav: wav["oops"])
+    assert run() == 1
+    rejected = capsys.readouterr().out.splitlines()[-1]
+    assert rejected.startswith(f"  {Path('dataset_raw/a/x.wav')}: IndexError: ")
+
+
+def test_good_recordings_give_no_warnings(capfd: pytest.CaptureFixture[str]) -> None:
+    for name in ("a/x.wav", "a/y.wav", "b/z.wav"):
+        put(name, sing(1))
+    tracker.cache_clear()
+    for processes in ("1", "2"):
+        assert resample.main(["--num_processes", processes]) == 0
+    printed = capfd.readouterr().err
+    assert "WARNING" not in printed and "beyond full scale" not in printed and "torchfcpe" not in printed
+
+
+def test_the_tracker_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a/x.wav", "b/x.wav", "c/x.wav"):
+        put(name, sing(1))
+    built, build = [], f0.build
+    monkeypatch.setattr(f0, "build", lambda *args, **options: built.append(args) or build(*args, **options))
+    tracker.cache_clear()
+    assert run() == 0
+    assert built == [("fcpe",)]
+
+
+def test_no_tracker_no_ranges_but_the_clips(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("fcpe_c_v001.pt is damaged")
+
+    for name in ("a/x.wav", "b/x.wav"):
+        put(name, sing(1))
+    monkeypatch.setattr(f0, "build", broken)
+    tracker.cache_clear()
+    try:
+        assert run() == 0
+    finally:
+        tracker.cache_clear()
+    printed = capsys.readouterr()
+    assert printed.out.count("none found") == 2 and "rejected" not in printed.out
+    assert printed.err.count("WARNING no pitch ranges: fcpe_c_v001.pt is damaged") == 1
+
+
+def test_what_a_killed_run_left_is_removed() -> None:
+    put("a/x.wav", sing(1))
+    Path("dataset/44k/a").mkdir(parents=True)
+    Path("dataset/44k/a/.x.wav.4711.part").write_bytes(b"half")
+    assert run() == 0
+    assert os.listdir("dataset/44k/a").count(".x.wav.4711.part") == 0
 
 
 def test_any_rate_depth_and_format() -> None:
