@@ -244,9 +244,7 @@ def test_loss_scaling(task, monkeypatch):
     for name in ("kl_loss", "discriminator_loss"):
         with monkeypatch.context() as patch:
             nan = torch.tensor(math.nan, requires_grad=True)
-            patch.setattr(
-                gan_task, name, lambda *_, nan=nan, name=name: nan if name == "kl_loss" else (nan, [], [])
-            )
+            patch.setattr(gan_task, name, lambda *_, nan=nan, name=name: nan if name == "kl_loss" else (nan, [], []))
             with pytest.raises(NonFiniteLossError):
                 task.step(task.batch, 1)
     assert task.scaler.get_scale() == 1024.0
