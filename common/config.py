@@ -66,6 +66,7 @@ class TrainConfig:
     # New in this project; the defaults are the behaviour of 4.1.
     window_frames: int = 790  # longer clips are cut to a random window of this length
     c_stft: float = 0.0  # weight of a loss on narrow STFT bins; sharpens the harmonics long before discriminators do
+    smooth_upsampling: bool = False  # keep the decoder free of a comb at the frame rate; for small, short trainings
     clip_grad_norm: float = 0.0  # 0: gradients are not clipped
     num_workers: int = -1  # loader processes; -1 chooses
     discriminator_channels: int = 32  # width of the first discriminator layer

@@ -14,9 +14,9 @@ INTERRUPTED = 130  # exit code that shells expect of a command stopped by Ctrl-C
 def run_script(main: Callable[[], int]) -> int:
     """Exit code of ``main``, with a console that cannot fail; Ctrl-C ends it with one line instead of a traceback."""
     make_streams_safe()
-    # Read when torch is first imported. Threads that spin while they wait make a step many times slower as soon as
-    # another program uses one of the cores (measured: 90 s instead of 2).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Read when torch is first imported. Threads of its Linux builds spin while they wait; when another program uses a
+    # core, that makes a training step many times slower (two cores, one busy: 11 s spinning 100,000 times, 4 s so).
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         return main()
     except KeyboardInterrupt:

@@ -155,6 +155,8 @@ class GanTask:
             parts["gen"] = generator_loss(fake_scores)[0]
             parts["fm"] = feature_loss(real_maps, fake_maps)
         losses["grad_norm_g"] = self._update(self.optim_g, self.generator, parts)
+        if self.config.train.smooth_upsampling:
+            self.generator.dec.smooth_upsampling()
         losses |= {name: value.detach() for name, value in parts.items()}
         losses["mel_l1"] = mel_l1.detach()
         return losses

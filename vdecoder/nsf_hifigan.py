@@ -159,9 +159,9 @@ class NSFHiFiGAN(nn.Module):
         With PyTorch's initial weights the latents fade out on their way through the stages and the merged harmonics are
         quiet: for thousands of steps the output follows neither. Here every stage begins with latents and source at
         equal power and the output at OUTPUT_RMS (layer-sequential unit variance: Mishkin and Matas 2016,
-        arXiv:1511.06422), and the up-sampling of constant latents is constant: with random kernels it is a comb at the
-        frame rate, which covers a sung pitch (measured: harvest read 86 Hz where 212 Hz was asked).
+        arXiv:1511.06422), and the up-sampling is smooth.
         """
+        self.smooth_upsampling()
         device = self.conv_pre.weight.device
         self.m_source.l_linear.weight.fill_(1.0)
         self.m_source.l_linear.bias.zero_()
@@ -170,12 +170,21 @@ class NSFHiFiGAN(nn.Module):
         x = self.conv_pre(torch.randn(len(f0), self.conv_pre.in_channels, n_frames, device=device))
         for i, (up, noise_conv) in enumerate(zip(self.ups, self.noise_convs, strict=True)):
             noise_conv.bias.zero_()
-            _smooth(up)
             latents, harmonics = up(self._before_up(x, i)), noise_conv(source)
             up.weight_g.div_(latents.std())
             noise_conv.weight.div_(harmonics.std())
             x = self._after_up(latents / latents.std() + harmonics / harmonics.std(), i)
         self.conv_post.weight_g.mul_(OUTPUT_RMS / self.conv_post(self._before_post(x)).std())
+
+    @torch.no_grad()
+    def smooth_upsampling(self) -> None:
+        """Move the up-sampling kernels to the nearest ones that turn constant latents into a constant.
+
+        All others add a comb at multiples of the frame rate. Young networks use it as noise; in quiet frames it covers
+        the sung pitch (measured: 86 Hz heard where 170 Hz was asked, f0 correlation 0.71 against 0.996 without it).
+        """
+        for up in self.ups:
+            _smooth(up)
 
 
 def _smooth(up: nn.Module) -> None:
