@@ -59,10 +59,12 @@ def kl_loss(z_p: Tensor, logs_q: Tensor, m_p: Tensor, logs_p: Tensor, z_mask: Te
 def stft_loss(wav: Tensor, generated: Tensor) -> Tensor:
     """Mean absolute difference of log magnitudes at several window lengths; both (B, T) in [-1, 1] -> scalar, nepers.
 
+    Windows longer than T are left out.
+
     Unlike mel bands, its bins are as narrow at high frequencies as at low ones: harmonics of a wrong pitch count.
     """
     distances = []
-    for size in STFT_SIZES:
+    for size in (size for size in STFT_SIZES if size <= wav.shape[-1]):
         floor = STFT_FLOOR * size / 4  # a full-scale sine has magnitude size / 4 under a Hann window
         logs = [stft_power(x, size, size // 4, center=True).add(floor**2).log() / 2 for x in (wav, generated)]
         distances.append((logs[0] - logs[1]).abs().mean())
