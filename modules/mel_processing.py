@@ -49,6 +49,7 @@ def mel_to_hz(mel: np.ndarray | float, *, htk: bool = False) -> np.ndarray:
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)  # a tensor made in inference mode and kept could not be trained with
 def mel_filterbank(
     sample_rate: int, n_fft: int, n_mels: int, fmin: float = 0.0, fmax: float | None = None, htk: bool = False
 ) -> Tensor:
@@ -74,11 +75,13 @@ def mel_filterbank(
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)  # a tensor made in inference mode and kept could not be trained with
 def _filterbank_on(device: torch.device, *arguments: float) -> Tensor:
     return mel_filterbank(*arguments).to(device)
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # a tensor made in inference mode and kept could not be trained with
 def _hann_window(length: int, device: torch.device) -> Tensor:
     return torch.hann_window(length, device=device)
 

@@ -121,3 +121,12 @@ def test_gradient_is_finite_on_silence() -> None:
     silence = torch.zeros(1, 4096, requires_grad=True)
     mel_spectrogram(silence, **TRAINING).sum().backward()
     assert torch.isfinite(silence.grad).all()
+
+
+def test_cached_tensors_can_be_trained_with_after_inference() -> None:
+    options = {"sample_rate": 8000, "n_fft": 256, "hop_length": 64, "win_length": 256, "n_mels": 13}
+    with torch.inference_mode():
+        mel_spectrogram(torch.randn(1, 2048), **options)  # sizes that no other test has cached
+    wav = torch.randn(1, 2048, requires_grad=True)
+    mel_spectrogram(wav, **options).sum().backward()
+    assert wav.grad is not None

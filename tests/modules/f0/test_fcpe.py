@@ -58,7 +58,7 @@ def test_mel_equals_the_reference(predictor, arrays):
     assert_close(mel.transpose(1, 2), arrays["mel16"], max_abs=2e-3)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def test_salience_and_decoding_equal_the_reference(case, predictor, arrays):
     found = predictor.salience(torch.from_numpy(arrays["mel16"]).transpose(1, 2))
     assert_close(found[:, ::3], arrays["salience16"], max_abs=1e-4)

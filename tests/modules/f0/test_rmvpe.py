@@ -57,7 +57,7 @@ def test_mel_equals_the_reference(predictor, arrays):
     assert_close(predictor.mel(torch.from_numpy(arrays["wav16"])[None]), arrays["mel"], max_abs=2.5e-3, mean_abs=1e-4)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def test_salience_and_decoding_equal_the_reference(case, predictor, arrays):
     mel = torch.from_numpy(arrays["mel"])
     # 50 layers on random weights amplify rounding: 3e-4 in float32 on some CPUs, while float64 agrees within 4e-5
@@ -74,7 +74,7 @@ def test_salience_and_decoding_equal_the_reference(case, predictor, arrays):
 
 
 @pytest.mark.slow
-@torch.inference_mode()
+@torch.no_grad()
 def test_salience_in_float64_equals_the_reference_closely(state, arrays):
     network = Rmvpe().double().eval()
     network.load_state_dict(state)
