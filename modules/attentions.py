@@ -57,7 +57,7 @@ class Attention(nn.Module):
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, absent: Tensor, *, start: int) -> Tensor:
         """Attention of the queries (B, H, n, C / H) that begin at frame `start` to keys and values, shaped like q."""
-        raise NotImplementedError
+        raise NotImplementedError  # each subclass has its own scores
 
 
 class CausalAttention(Attention):

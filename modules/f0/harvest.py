@@ -4,38 +4,20 @@ import numpy as np
 import pyworld
 from numpy.typing import NDArray
 
-from modules.f0.predictor import Array, F0Predictor, resize_linear, track_in_windows
-
-# Harvest keeps about 200 candidate bands of one value per millisecond: 1.5 MB per second of audio
-WINDOW_SECONDS, CONTEXT_SECONDS = 60.0, 2.0
+from modules.f0.predictor import resize_linear
+from modules.f0.world import WorldPredictor
 
 
-class HarvestPredictor(F0Predictor):
+class HarvestPredictor(WorldPredictor):
     """``harvest``: slower than dio, fewer gaps.
 
     Voiced stretches lose up to one frame at their edges, as in every track that released models were trained on
     (Harvest itself extends stretches beyond their true ends, so that the loss costs nothing).
     """
 
-    def raw_f0(self, wav: Array) -> NDArray[np.floating]:
-        return track_in_windows(
-            wav,
-            self._track,
-            hop_length=self.hop_length,
-            window_frames=int(WINDOW_SECONDS * self.sample_rate / self.hop_length),
-            context_frames=int(CONTEXT_SECONDS * self.sample_rate / self.hop_length),
-        )
-
-    def _track(self, wav: Array) -> NDArray[np.floating]:
-        samples = wav.astype(np.float64)
-        f0, seconds = pyworld.harvest(
-            samples,
-            self.sample_rate,
-            f0_floor=self.f0_min,
-            f0_ceil=self.f0_max,
-            frame_period=1000 * self.hop_length / self.sample_rate,
-        )
-        return pyworld.stonemask(samples, f0, seconds, self.sample_rate)
+    @staticmethod
+    def _search(samples: NDArray[np.float64], sample_rate: int, **options: float) -> tuple[np.ndarray, np.ndarray]:
+        return pyworld.harvest(samples, sample_rate, **options)
 
     def resize(self, track: NDArray[np.floating], n_frames: int) -> NDArray[np.floating]:
         return resize_linear(track, n_frames, keep_edges=False)
