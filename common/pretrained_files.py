@@ -15,6 +15,7 @@ RVC = f"{HUGGING_FACE}/lj1995/VoiceConversionWebUI/resolve/main"
 OPENVPI = f"{GITHUB}/openvpi/vocoders/releases/download"
 SUCIAL = f"{HUGGING_FACE}/Sucial/so-vits-svc4.1-pretrain_model"
 MS903 = f"{HUGGING_FACE}/datasets/ms903"
+MOE_VOICE_STUDIO = f"{HUGGING_FACE}/NaruseMioShirakana/MoeSS-SUBModel"
 NOT_STATED = "not stated"
 CC_BY_NC_SA = "CC BY-NC-SA 4.0"
 
@@ -54,6 +55,11 @@ def _vocoder(folder: str, url: str, *, weights: str = "model.ckpt", needed_by: s
     """An NSF-HiFiGAN archive of openvpi: weights, config.json and the licence's notice."""
     members = {name: f"pretrain/{folder}/{name}" for name in (weights, "config.json")}
     return PretrainedFile(members[weights], needed_by, CC_BY_NC_SA, url=f"{OPENVPI}/{url}", members=members, **known)
+
+
+def _onnx_encoder(stem: str, encoder: str) -> PretrainedFile:
+    """An encoder as MoeVoiceStudio's tools export it; no address of them is known that is sure to stay."""
+    return PretrainedFile(f"pretrain/{stem}.onnx", f"encoder {encoder}", NOT_STATED, page=MOE_VOICE_STUDIO)
 
 
 _TABLE = {
@@ -117,6 +123,11 @@ _TABLE = {
         size=377604817,
         page=f"{GITHUB}/microsoft/unilm/tree/master/wavlm",
     ),
+    "vec256l9-onnx": _onnx_encoder("vec-256-layer-9", "vec256l9-onnx"),
+    "vec256l12-onnx": _onnx_encoder("vec-256-layer-12", "vec256l12-onnx"),
+    "vec768l9-onnx": _onnx_encoder("vec-768-layer-9", "vec768l9-onnx"),
+    "vec768l12-onnx": _onnx_encoder("vec-768-layer-12", "vec768l12-onnx"),
+    "hubertsoft-onnx": _onnx_encoder("hubert-soft", "hubertsoft-onnx"),
     # pitch
     "rmvpe": PretrainedFile(
         "pretrain/rmvpe.pt",

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.slicing import FRAME_SECONDS, WINDOW_FRAMES, Chunk, frame_rms, slice_at_silences
+from modules.slicing import FRAME_SECONDS, WINDOW_FRAMES, Chunk, frame_rms, slice_at_silences
 
 FADE_SECONDS = 0.02  # where two pieces meet: long enough not to click, short enough not to blur an onset
 MAX_SECONDS = 30.0  # of a piece: bounds the memory that a song without pauses takes

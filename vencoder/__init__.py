@@ -8,6 +8,14 @@ from common.registry import Entry, Registry
 if TYPE_CHECKING:
     from vencoder.encoder import SpeechEncoder
 
+
+def _onnx(dim: int, name: str, note: str, padding: int = 0) -> Entry:
+    """A network that somebody exported; ``padding`` is what it adds on both sides by itself, in samples."""
+    kwargs = {"dim": dim, "padding": padding}
+    target, weights = "vencoder.onnx:OnnxEncoder", f"{name}-onnx"
+    return Entry(target, kwargs, dim=dim, weights=weights, package="onnxruntime", note=note)
+
+
 SPEECH_ENCODERS = Registry(
     "speech encoder",
     {
@@ -31,18 +39,30 @@ SPEECH_ENCODERS = Registry(
         "cepstral": Entry(
             "vencoder.cepstral:CepstralEncoder", dim=60, note="computed from the audio itself: nothing to download"
         ),
-        "whisper-ppg": Entry(None, dim=1024, weights="whisper-ppg", note="Whisper medium, encoder output"),
-        "whisper-ppg-large": Entry(
-            None, dim=1280, weights="whisper-ppg-large", note="Whisper large-v2, encoder output"
+        "whisper-ppg": Entry(
+            "vencoder.whisper:WhisperPPG", dim=1024, weights="whisper-ppg", note="Whisper medium, encoder output"
         ),
-        "cnhubertlarge": Entry(None, dim=1024, weights="cnhubertlarge", note="Chinese HuBERT large"),
-        "dphubert": Entry(None, dim=768, weights="dphubert", note="HuBERT base, distilled and pruned"),
-        "wavlmbase+": Entry(None, dim=768, weights="wavlmbase+", note="WavLM base+"),
-        "vec256l9-onnx": Entry(None, dim=256, note="vec256l9 from an .onnx file"),
-        "vec256l12-onnx": Entry(None, dim=256, note="ContentVec, layer 12 projected, from an .onnx file"),
-        "vec768l9-onnx": Entry(None, dim=768, note="ContentVec, layer 9, from an .onnx file"),
-        "vec768l12-onnx": Entry(None, dim=768, note="vec768l12 from an .onnx file"),
-        "hubertsoft-onnx": Entry(None, dim=256, note="hubertsoft from an .onnx file"),
+        "whisper-ppg-large": Entry(
+            "vencoder.whisper:WhisperPPG",
+            dim=1280,
+            weights="whisper-ppg-large",
+            note="Whisper large-v2, encoder output",
+        ),
+        "cnhubertlarge": Entry(
+            "vencoder.cnhubertlarge:ChineseHubertLarge",
+            dim=1024,
+            weights="cnhubertlarge",
+            note="Chinese HuBERT large",
+        ),
+        "dphubert": Entry(
+            "vencoder.dphubert:DPHubert", dim=768, weights="dphubert", note="HuBERT base, distilled and pruned"
+        ),
+        "wavlmbase+": Entry("vencoder.wavlm:WavLM", dim=768, weights="wavlmbase+", note="WavLM base+"),
+        "vec256l9-onnx": _onnx(256, "vec256l9", "vec256l9 from an .onnx file"),
+        "vec256l12-onnx": _onnx(256, "vec256l12", "ContentVec, layer 12 projected, from an .onnx file"),
+        "vec768l9-onnx": _onnx(768, "vec768l9", "ContentVec, layer 9, from an .onnx file"),
+        "vec768l12-onnx": _onnx(768, "vec768l12", "vec768l12 from an .onnx file"),
+        "hubertsoft-onnx": _onnx(256, "hubertsoft", "hubertsoft from an .onnx file", padding=40),
     },
 )
 

@@ -23,7 +23,12 @@ F0_PREDICTORS = Registry(
             weights="fcpe",
             note="network, fast; the weights in torchfcpe reach 1100 Hz",
         ),
-        "dspitch": Entry(None, note="pitch re-drawn by a DiffSinger model"),
+        "dspitch": Entry(
+            "modules.f0.dspitch:DsPitchPredictor",
+            package="onnxruntime",
+            note="notes heard by SOME, pitch re-drawn by a DiffSinger voicebank (in pretrain/ds_enhance)",
+        ),
+        "auto": Entry("modules.f0.auto:AutoPredictor", note="what several of them agree on: fewest octave errors"),
     },
 )
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common import audio
-from pipeline.slicing import Chunk, cut_clips, frame_rms, slice_at_silences, trim
+from modules.slicing import Chunk, cut_clips, frame_rms, slice_at_silences, trim
 from tests.parity import Case, assert_close
 
 RATE = 8000
