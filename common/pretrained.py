@@ -7,11 +7,18 @@ python -m common.pretrained check
 
 import argparse
 import logging
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from common import download
+import yaml
+
+from common import devices, download, onnx_sessions, unpickle
 from common.logs import run_script, setup_logging
-from common.pretrained_files import FILES, PretrainedFile
+from common.pretrained_files import FILES, READY, PretrainedFile
+from common.registry import NotAvailableError
 
 logger = logging.getLogger(__name__)
 
@@ -68,21 +75,51 @@ def get(entry: PretrainedFile) -> None:
 
 
 def problem_of(entry: PretrainedFile) -> str | None:
-    """What is wrong with the file that lies in the place of ``entry``; None when nothing is known to be."""
+    """What is wrong with the file that lies in the place of ``entry``; None when nothing is known to be.
+
+    Where no checksum is published, the file is at least read: one that was cut off shows.
+    """
     try:
         download.verify(entry.path, sha256=entry.sha256, size=entry.size)
+        if not entry.sha256:
+            _read(entry.path)
     except ValueError as error:
         return str(error)
     return None
 
 
+def _read(path: Path) -> None:
+    """Raise ValueError for a file that is damaged or cut off, of the kinds that the table has."""
+    if path.suffix == ".onnx":
+        with suppress(NotAvailableError):  # without onnxruntime nothing can be said
+            onnx_sessions.open_session(path, devices.resolve("cpu"))
+    elif zipfile.is_zipfile(path):  # each record has a checksum, which costs less than building the tensors
+        with zipfile.ZipFile(path) as archive:
+            try:
+                damaged = archive.testzip()
+            except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+                raise ValueError(f"{path} is damaged: {error}") from None
+        if damaged:
+            raise ValueError(f"{path} is damaged: its record {damaged} does not have the checksum written there")
+    elif path.suffix == ".yaml":
+        with path.open(encoding="utf-8") as file:
+            try:
+                content = yaml.safe_load(file)
+            except (yaml.YAMLError, UnicodeDecodeError) as error:
+                raise ValueError(f"{path} is no YAML: {error}") from None
+        if not isinstance(content, dict):
+            raise ValueError(f"{path} is no table of settings")
+    else:
+        unpickle.read_file(path)
+
+
 def state_of(entry: PretrainedFile) -> str:
-    """One of "missing", "ok", "there, checksum unknown", "is NAME" (another entry for the same place), "WRONG: ..."."""
+    """ "missing", "ok", "ok to read, checksum unknown", "is NAME" (another entry for this place) or "WRONG: ..."."""
     if not all(path.is_file() for path in entry.paths):
         return "missing"
     problem = problem_of(entry)
     if problem is None:
-        return "ok" if entry.sha256 else "there, checksum unknown"
+        return "ok" if entry.sha256 else "ok to read, checksum unknown"
     others = (other for other in FILES.values() if other.path == entry.path and other.sha256)
     return next((f"is {other.name}" for other in others if problem_of(other) is None), f"WRONG: {problem}")
 
@@ -125,15 +162,56 @@ def _row(entry: PretrainedFile) -> str:
 
 
 def _check(names: list[str]) -> int:
-    """Print the state of each file; 1 when one is wrong, or one of ``names`` is missing."""
+    """Print the state of every encoder and predictor, then of the other files; or of ``names`` alone.
+
+    Returns 1 when a file is wrong, or one of ``names`` is missing.
+    """
     if unknown := [name for name in names if name not in FILES]:
         logger.error("unknown: %s; known are: %s", ", ".join(unknown), ", ".join(FILES))
         return 1
     states = {name: state_of(FILES[name]) for name in names or FILES}
-    for name, state in states.items():
-        print(f"{name:<26}{state}")  # noqa: T201
+    others = [name for name in states if names or not FILES[name].serves]
+    if not names:
+        print("speech encoders and f0 predictors")  # noqa: T201
+        members = dict.fromkeys([*(member for entry in FILES.values() for member in entry.serves), *READY])
+        for member in members:
+            for state, advice in member_states(member, states):
+                print(f"  {member:<26}{state:<9}{advice}")  # noqa: T201
+        print("other files")  # noqa: T201
+    for name in others:
+        print(f"  {name:<26}{states[name]}")  # noqa: T201
     bad = ("WRONG", "missing") if names else ("WRONG",)
     return 1 if any(state.startswith(bad) for state in states.values()) else 0
+
+
+def _advice(entry: PretrainedFile) -> str:
+    return f"python -m common.pretrained get {entry.name}" if entry.url else f"{entry.page} -> {entry.file}"
+
+
+def member_states(member: str, states: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """State and advice for each file that an encoder or predictor needs; one line when it needs none.
+
+    Entries of the table for one place are alternatives: any of them will do.
+    """
+    serving = [entry for entry in FILES.values() if member in entry.serves]
+    by_place: dict[Path, list[PretrainedFile]] = {}
+    for entry in serving:
+        by_place.setdefault(entry.path, []).append(entry)
+    for alternatives in by_place.values():
+        first = alternatives[0]
+        state = next(
+            (states[one.name] for one in alternatives if states[one.name].startswith("ok")), states[first.name]
+        )
+        if state == "missing" and member in READY:
+            yield "ready", READY[member]
+        elif state == "missing":
+            yield "missing", _advice(first)
+        elif state.startswith("WRONG"):
+            yield "WRONG", f"{state.removeprefix('WRONG: ')}; move {first.file} away, then: {_advice(first)}"
+        else:
+            yield "ready", f"{first.file}: {state}"
+    if not serving:
+        yield "ready", READY[member]
 
 
 if __name__ == "__main__":

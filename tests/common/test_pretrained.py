@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import shutil
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -11,9 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from common import download, pretrained
-from common.pretrained_files import FILES, PretrainedFile
+from common.pretrained_files import FILES, READY, PretrainedFile
+from modules.f0 import F0_PREDICTORS
+from tests.parity import Case
+from vencoder import SPEECH_ENCODERS
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -193,14 +198,81 @@ def test_file_without_address(table: dict, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_check(table: dict[str, PretrainedFile], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert pretrained.main(["check", "fcpe"]) == 1
-    assert pretrained.main(["get", "fcpe", "rmvpe-rvc"]) == 0
-    assert pretrained.main(["check", "fcpe", "rmvpe-rvc"]) == 0
+    assert pretrained.main(["check", "rmvpe-rvc"]) == 1
+    assert pretrained.main(["get", "rmvpe-rvc"]) == 0
+    assert pretrained.main(["check", "rmvpe-rvc"]) == 0
     table["rmvpe-rvc"].path.write_bytes(b"damaged")
     capsys.readouterr()
     assert pretrained.main(["check", "rmvpe-rvc"]) == 1
     assert "WRONG" in capsys.readouterr().out
     assert pretrained.main(["check", "no-such-name"]) == 1
+
+
+def test_every_encoder_and_predictor_is_checked() -> None:
+    serving = {name for entry in FILES.values() for name in entry.serves}
+    assert serving | set(READY) == set(SPEECH_ENCODERS) | set(F0_PREDICTORS)
+    for name, member in (SPEECH_ENCODERS | F0_PREDICTORS).items():
+        if member.weights:
+            assert name in FILES[member.weights].serves
+
+
+def printed_states(capsys: pytest.CaptureFixture[str]) -> dict[str, list[str]]:
+    """Name: state and advice, as `check` printed them."""
+    lines = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    return {name: rest for name, *rest in lines}
+
+
+def test_check_says_what_each_encoder_and_predictor_lacks(
+    table: dict[str, PretrainedFile],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, entry in FILES.items():
+        monkeypatch.setitem(FILES, name, replace(entry, root=tmp_path))
+    assert pretrained.main(["check"]) == 0  # nothing there, so nothing wrong
+    states = printed_states(capsys)
+    assert states["vec256l9"] == ["missing", "python -m common.pretrained get contentvec"]
+    assert states["wavlmbase+"][1].endswith("-> pretrain/WavLM-Base+.pt")
+    assert states["cepstral"] == ["ready", "needs no file"] and states["fcpe"][0] == "ready"
+    assert states["nsf-hifigan"] == ["missing"]
+
+    soft, rmvpe, onnx = (FILES[name].path for name in ("hubert-soft", "rmvpe-rvc", "hubertsoft-onnx"))
+    soft.parent.mkdir(parents=True)
+    torch.save({"a": torch.randn(3000)}, soft)
+    rmvpe.write_bytes(CONTENT)
+    monkeypatch.setitem(FILES, "rmvpe-rvc", replace(FILES["rmvpe-rvc"], sha256=SHA256, size=None))
+    shutil.copy(Case("onnx_encoders").folder / "hubert-soft.onnx", onnx)
+    assert pretrained.main(["check"]) == 0
+    states = printed_states(capsys)
+    assert states["hubertsoft"] == ["ready", "pretrain/hubert-soft-0d54a1f4.pt: ok to read, checksum unknown"]
+    assert states["hubertsoft-onnx"][0] == "ready" and states["rmvpe"] == ["ready", "pretrain/rmvpe.pt: ok"]
+
+
+@pytest.mark.parametrize("how", ["cut", "changed", "empty"])
+@pytest.mark.parametrize("name", ["hubert-soft", "hubertsoft-onnx", "dspitch-voicebank", "fcpe"])
+def test_files_without_a_checksum_are_read(
+    name: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = replace(FILES[name], root=tmp_path)
+    monkeypatch.setitem(FILES, name, entry)
+    entry.path.parent.mkdir(parents=True)
+    if entry.path.suffix == ".onnx":
+        shutil.copy(Case("onnx_encoders").folder / "hubert-soft.onnx", entry.path)
+    elif entry.path.suffix == ".yaml":
+        entry.path.write_text("phonemes: [")
+    else:
+        torch.save({"a": torch.randn(3000)}, entry.path, _use_new_zipfile_serialization=name == "hubert-soft")
+    whole = entry.path.read_bytes()
+    if how == "cut" or name == "fcpe":  # a file in the old format has no checksums inside
+        entry.path.write_bytes(whole[: len(whole) // 2])
+    elif how == "changed" and entry.path.suffix == ".pt":
+        middle = len(whole) // 2
+        entry.path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :])
+    elif entry.path.suffix != ".yaml":
+        entry.path.write_bytes(b"")
+    assert pretrained.main(["check", name]) == 1
+    assert "WRONG: " in capsys.readouterr().out
 
 
 def test_list_and_table(capsys: pytest.CaptureFixture[str]) -> None:
