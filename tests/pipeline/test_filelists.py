@@ -10,7 +10,9 @@ import yaml
 
 import preprocess_flist_config as script
 from common import audio
+from common.config import ConfigError
 from pipeline.filelists import TEMPLATES
+from pipeline.settings import read_config
 from tests.parity import GOLDEN
 from vencoder import SPEECH_ENCODERS
 
@@ -180,6 +182,24 @@ def test_built_in_encoder_keeps_the_speaker_embedding_wide() -> None:
     assert run("--speech_encoder", "cepstral") == 0
     model, dim = config()["model"], SPEECH_ENCODERS["cepstral"].dim
     assert (model["ssl_dim"], model["gin_channels"], model["filter_channels"]) == (dim, 256, 768)
+
+
+@pytest.mark.parametrize("name", SPEECH_ENCODERS)
+def test_widths_fit_every_encoder(name: str) -> None:
+    """The configs written for it are accepted; those of an encoder of another width are refused, with the fix."""
+    put("a", *[RATE] * 3)
+    assert run("--speech_encoder", name) == 0
+    dim = SPEECH_ENCODERS[name].dim
+    model = read_config("configs/config.json").model
+    assert (model.speech_encoder, model.ssl_dim, model.gin_channels) == (name, dim, max(dim, 256))
+    data = yaml.safe_load(Path("configs/diffusion.yaml").read_text(encoding="utf-8"))["data"]
+    assert (data["encoder"], data["encoder_out_channels"]) == (name, dim)
+    other = "vec256l9" if dim != 256 else "vec768l12"
+    edited = config()
+    edited["model"]["speech_encoder"] = other
+    Path("configs/config.json").write_text(json.dumps(edited), encoding="utf-8")
+    with pytest.raises(ConfigError, match=f"encoder {other} gives .* set ssl_dim to {SPEECH_ENCODERS[other].dim}"):
+        read_config("configs/config.json")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are always text there")
