@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from common import unpickle
-from vencoder.contentvec import HubertEncoder
+from vencoder.hubert import HubertEncoder, is_state_dict, rename
+from vencoder.nets.hubert_sizes import HubertKind
 
 TRAINING_ONLY = ("masked_spec_embed", "label_embedding.weight")
 N_LAYERS = 12
@@ -35,12 +36,11 @@ def to_fairseq_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if key in TRAINING_ONLY:
             continue
         joint = re.fullmatch(r"(encoder\.layers\.\d+\.self_attn)\.in_proj_(weight|bias)", key)
-        if joint:
+        if joint and value.ndim and value.shape[0] % 3 == 0:
             for name, part in zip("qkv", value.chunk(3), strict=True):
                 renamed[f"{joint[1]}.{name}_proj.{joint[2]}"] = part
             continue
-        matching = (re.sub(f"^{old}", new, key) for old, new in RENAMED if re.match(old, key))
-        renamed[next(matching, key)] = value
+        renamed[rename(key, RENAMED)] = value
     return renamed
 
 
@@ -51,6 +51,7 @@ class HubertSoft(HubertEncoder):
 
     def __init__(self, weights: Path, device: torch.device) -> None:
         state = unpickle.read_file(weights)
-        if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        if not is_state_dict(state):
             raise ValueError(f"{weights} is not the file of HuBERT-soft: that is a bare table of tensors")
-        super().__init__(to_fairseq_keys(state), device, layer=N_LAYERS, project=True, where=weights)
+        kind = HubertKind(n_layers=N_LAYERS, project=True)
+        super().__init__(to_fairseq_keys(state), kind, device, where=f"{weights} (keys as fairseq names them)")

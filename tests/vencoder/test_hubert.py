@@ -8,11 +8,11 @@ import torch
 import vencoder
 from common.unpickle import UnsafePickleError
 from tests.parity import Case, assert_close
+from tests.vencoder.small_files import CPU, check_batches
 from vencoder.contentvec import ContentVec
 from vencoder.encoder import SpeechEncoder
 from vencoder.hubertsoft import to_fairseq_keys
 
-CPU = torch.device("cpu")
 TINY = Case("contentvec_files")
 
 
@@ -85,11 +85,8 @@ def test_half_precision_file(tmp_path):
     assert_close(units, tiny().encode(wav), max_abs=0.05)
 
 
-def test_batch_equals_one_by_one():
-    encoder = tiny()
-    wavs = [torch.randn(n) * scale for n, scale in ((16000, 0.1), (400, 1.0), (9999, 0.01), (16000, 0.3))]
-    for wav, got in zip(wavs, encoder.encode_batch(wavs), strict=True):
-        assert_close(got, encoder.encode(wav), max_abs=1e-5)
+def test_batches():
+    check_batches(tiny())
 
 
 def test_layers_above_are_not_built():
@@ -115,6 +112,14 @@ def test_long_audio_in_windows(monkeypatch):
         ({"layer_norm.bias": torch.zeros(17)}, r"layer_norm\.bias is \(17,\).*\(16,\)"),
         ({"post_extract_proj.weight": None}, r"no key 'post_extract_proj\.weight'; it has feature_extractor"),
         ({"encoder.pos_conv.0.weight_g": None}, r"no key 'encoder\.pos_conv\.0\.weight'"),
+        (
+            {"encoder.pos_conv.0.weight_g": torch.zeros(64, 1, 1)},
+            "weight_g is not one length for each of the 128 steps",
+        ),
+        ({"encoder.pos_conv.0.weight_v": torch.zeros(64)}, r"weight_v is \(64,\), where 3 dimensions above 0"),
+        ({"encoder.pos_conv.0.weight_v": torch.zeros(64, 5, 128)}, "groups of 5 channels, which cannot make up 64"),
+        # a transformer of a million channels would take terabytes
+        ({"post_extract_proj.weight": torch.zeros(10**6, 16)}, r"layer_norm\.weight is \(64,\).*\(1000000,\)"),
     ],
 )
 def test_a_file_of_another_network(changes, message, tmp_path):
