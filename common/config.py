@@ -4,16 +4,13 @@ A default is what so-vits-svc 4.0/4.1 did when the key was absent, which is not 
 """
 
 import json
-import logging
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
-from difflib import get_close_matches
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin
+from typing import Any
 
-logger = logging.getLogger(__name__)
+from common.sections import ConfigError, below, read_section
 
 # Keys that tools of this family write and that change nothing here: accepted without a word.
 LEGACY_KEYS = {
@@ -30,14 +27,6 @@ POSITIVE_SIZES = (
     *("inter_channels", "hidden_channels", "filter_channels", "n_heads", "n_layers", "kernel_size", "gin_channels"),
     *("ssl_dim", "n_speakers", "upsample_initial_channel", "n_layers_q", "n_layers_trans_flow", "n_flow_layer"),
 )
-
-
-class ConfigError(ValueError):
-    """Every problem found in one configuration file, one per line."""
-
-    def __init__(self, path: Path | str, problems: list[str]) -> None:
-        super().__init__("\n  ".join([f"{path} cannot be used:", *problems]))
-        self.problems = problems
 
 
 @dataclass(frozen=True)
@@ -73,12 +62,9 @@ class TrainConfig:
     discriminator_start: int = 0  # step at which the discriminators join
 
     def problems(self) -> Iterator[str]:
-        for name in ("batch_size", "log_interval", "eval_interval", "epochs", "window_frames", "segment_size"):
-            if getattr(self, name) < 1:
-                yield f"{name}: must be at least 1, got {getattr(self, name)}"
-        for name in ("keep_ckpts", "warmup_epochs", "clip_grad_norm", "discriminator_start", "seed"):
-            if getattr(self, name) < 0:
-                yield f"{name}: must not be negative, got {getattr(self, name)}"
+        sizes = ("batch_size", "log_interval", "eval_interval", "epochs", "window_frames", "segment_size")
+        yield from below(self, 1, *sizes)
+        yield from below(self, 0, "keep_ckpts", "warmup_epochs", "clip_grad_norm", "discriminator_start", "seed")
         if not 0 < self.learning_rate < 1:
             yield f"learning_rate: must be between 0 and 1, got {self.learning_rate}"
         if not 0 < self.lr_decay <= 1:
@@ -109,9 +95,7 @@ class DataConfig:
     unit_interpolate_mode: str = "left"  # left or nearest: how units are stretched to the frame grid
 
     def problems(self) -> Iterator[str]:
-        for name in ("sampling_rate", "filter_length", "hop_length", "win_length", "n_mel_channels"):
-            if getattr(self, name) < 1:
-                yield f"{name}: must be at least 1, got {getattr(self, name)}"
+        yield from below(self, 1, "sampling_rate", "filter_length", "hop_length", "win_length", "n_mel_channels")
         if self.win_length > self.filter_length:
             yield f"win_length: must be at most filter_length ({self.filter_length}), got {self.win_length}"
         if self.unit_interpolate_mode not in ("left", "nearest"):
@@ -152,9 +136,7 @@ class ModelConfig:
     use_transformer_flow: bool = False
 
     def problems(self) -> Iterator[str]:
-        for name in POSITIVE_SIZES:
-            if getattr(self, name) < 1:
-                yield f"{name}: must be at least 1, got {getattr(self, name)}"
+        yield from below(self, 1, *POSITIVE_SIZES)
         if len(self.upsample_rates) != len(self.upsample_kernel_sizes):
             yield "upsample_kernel_sizes: must be as many as upsample_rates"
         if len(self.resblock_kernel_sizes) != len(self.resblock_dilation_sizes):
@@ -185,25 +167,11 @@ class Config:
             yield f"train.segment_size: must be a multiple of data.hop_length ({hop}), got {self.train.segment_size}"
         if self.train.window_frames * hop < self.train.segment_size:
             yield f"train.window_frames: must cover train.segment_size ({self.train.segment_size // hop} frames)"
-        ids = list(self.spk.values())
-        if len(set(ids)) != len(ids):
-            yield f"spk: two speakers share one id: {self.spk}"
-        for name, speaker_id in self.spk.items():
-            if not 0 <= speaker_id < self.model.n_speakers:
-                yield f"spk.{name}: id {speaker_id} is outside model.n_speakers ({self.model.n_speakers})"
+        yield from speaker_problems(self.spk, self.model.n_speakers, field="model.n_speakers")
 
     def speaker_id(self, speaker: str | int) -> int:
-        """Id of a speaker given by name, or by id (a number that is no speaker's name).
-
-        Raises:
-            ValueError: no such speaker; the message lists those there are.
-        """
-        if str(speaker) in self.spk:
-            return self.spk[str(speaker)]
-        if str(speaker).isdecimal() and int(speaker) in self.spk.values():
-            return int(speaker)
-        known = ", ".join(f"{name} (id {speaker_id})" for name, speaker_id in self.spk.items())
-        raise ValueError(f"unknown speaker {str(speaker)!r}: this model knows {known}")
+        """Id of a speaker given by name or id; raises ValueError as `find_speaker` does."""
+        return find_speaker(self.spk, speaker)
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form, every default written out."""
@@ -241,17 +209,17 @@ def from_dict(raw: Mapping[str, Any], *, unit_dims: Mapping[str, int | None], wh
     for name, cls in (("train", TrainConfig), ("data", DataConfig), ("model", ModelConfig)):
         section = raw.get(name)
         if isinstance(section, Mapping):
-            sections[name] = _read_section(cls, _with_encoder(section) if name == "model" else section, name, problems)
+            section = _with_encoder(section) if name == "model" else section
+            sections[name] = read_section(cls, section, name, problems, legacy=LEGACY_KEYS[name])
         else:
             problems.append(f"{name}: section missing")
-    spk = raw.get("spk")
-    if not isinstance(spk, Mapping) or not spk or not all(type(speaker_id) is int for speaker_id in spk.values()):
-        problems.append('spk: expected an object of speakers and ids such as {"alice": 0}')
-        spk = {}
+    spk = read_speakers(raw.get("spk"), problems)
     if sections.get("model"):
-        problems += _encoder_problems(sections["model"], unit_dims)
+        model = sections["model"]
+        names = ("model.speech_encoder", "model.ssl_dim")
+        problems += encoder_problems(model.speech_encoder, model.ssl_dim, unit_dims, fields=names)
     if len(sections) == 3 and all(sections.values()):  # all of them could be read
-        config = Config(**sections, spk=dict(spk))
+        config = Config(**sections, spk=spk)
         problems += config.problems()
         if not problems:
             return config
@@ -264,52 +232,51 @@ def _with_encoder(model: Mapping[str, Any]) -> dict[str, Any]:
     return {**model, "speech_encoder": model.get("speech_encoder", default)}
 
 
-def _encoder_problems(model: ModelConfig, unit_dims: Mapping[str, int | None]) -> Iterator[str]:
-    if model.speech_encoder not in unit_dims:
-        yield f"model.speech_encoder: unknown {model.speech_encoder!r}; choose one of: {', '.join(unit_dims)}"
+def encoder_problems(
+    encoder: str, dim: int, unit_dims: Mapping[str, int | None], *, fields: tuple[str, str]
+) -> Iterator[str]:
+    """Lines such as "model.ssl_dim: encoder vec256l9 gives 256 channels, got 768".
+
+    ``fields`` are the full names of where ``encoder`` and ``dim`` stand; ``unit_dims`` holds the right widths.
+    """
+    if encoder not in unit_dims:
+        yield f"{fields[0]}: unknown {encoder!r}; choose one of: {', '.join(unit_dims)}"
         return
-    dim = unit_dims[model.speech_encoder]
-    if dim is not None and dim != model.ssl_dim:
+    expected, short = unit_dims[encoder], fields[1].rpartition(".")[2]
+    if expected is not None and expected != dim:
         yield (
-            f"model.ssl_dim: encoder {model.speech_encoder} gives {dim} channels, got {model.ssl_dim}:"
-            f" set ssl_dim to {dim} for a new model, or name the encoder that this model was trained with"
+            f"{fields[1]}: encoder {encoder} gives {expected} channels, got {dim}:"
+            f" set {short} to {expected} for a new model, or name the encoder that this model was trained with"
         )
 
 
-def _read_section(cls: type, raw: Mapping[str, Any], where: str, problems: list[str]) -> Any:
-    """Build ``cls`` from ``raw``, or append lines such as "train.batch_size: expected int, got true"."""
-    found, known = len(problems), {f.name: f for f in fields(cls)}
-    for key in sorted(raw.keys() - known.keys() - LEGACY_KEYS[where]):
-        hint = get_close_matches(key, known, n=1, cutoff=0.8)
-        if hint:
-            problems.append(f"{where}.{key}: unknown field, did you mean {hint[0]!r}?")
-        else:
-            logger.warning("%s.%s: unknown field, ignored", where, key)
-    values = {}
-    for name, f in known.items():
-        if name in raw:
-            values[name] = raw[name]
-            if not _fits(raw[name], f.type):
-                problems.append(f"{where}.{name}: expected {_describe(f.type)}, got {json.dumps(raw[name])}")
-        elif f.default is MISSING and f.default_factory is MISSING:
-            problems.append(f"{where}.{name}: missing")
-    if len(problems) > found:
-        return None
-    section = cls(**values)
-    problems += [f"{where}.{text}" for text in section.problems()]
-    return section
+def read_speakers(raw: Any, problems: list[str]) -> dict[str, int]:
+    """Section "spk", or an empty table and one problem more."""
+    if isinstance(raw, Mapping) and raw and all(type(speaker_id) is int for speaker_id in raw.values()):
+        return {str(name): speaker_id for name, speaker_id in raw.items()}
+    problems.append('spk: expected an object of speakers and ids such as {"alice": 0}')
+    return {}
 
 
-def _fits(value: Any, kind: Any) -> bool:
-    """Whether a JSON value has the type of a field; true is no int here, and an int will do for a float."""
-    if isinstance(kind, UnionType):
-        return any(_fits(value, member) for member in get_args(kind))
-    if get_origin(kind) is list:
-        return isinstance(value, list) and all(_fits(item, get_args(kind)[0]) for item in value)
-    if kind is float:
-        return type(value) in (int, float) and math.isfinite(value)
-    return type(value) is kind
+def speaker_problems(spk: Mapping[str, int], n_speakers: int, *, field: str) -> Iterator[str]:
+    """Ids that are used twice or are more than ``n_speakers``, which stands in ``field``."""
+    ids = list(spk.values())
+    if len(set(ids)) != len(ids):
+        yield f"spk: two speakers share one id: {dict(spk)}"
+    for name, speaker_id in spk.items():
+        if not 0 <= speaker_id < n_speakers:
+            yield f"spk.{name}: id {speaker_id} is outside {field} ({n_speakers})"
 
 
-def _describe(kind: Any) -> str:
-    return kind.__name__ if isinstance(kind, type) and get_origin(kind) is None else str(kind)
+def find_speaker(spk: Mapping[str, int], speaker: str | int) -> int:
+    """Id of a speaker given by name, or by id (a number that is no speaker's name).
+
+    Raises:
+        ValueError: no such speaker; the message lists those there are.
+    """
+    if str(speaker) in spk:
+        return spk[str(speaker)]
+    if str(speaker).isdecimal() and int(speaker) in spk.values():
+        return int(speaker)
+    known = ", ".join(f"{name} (id {speaker_id})" for name, speaker_id in spk.items())
+    raise ValueError(f"unknown speaker {str(speaker)!r}: this model knows {known}")
