@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common.logs import run_script, setup_logging
 from common.unavailable import refuse
-from modules.f0 import F0_PREDICTORS
+from modules.f0 import CONFIDENT, F0_MAX, F0_MIN, F0_PREDICTORS
 
 logger = logging.getLogger("preprocess_hubert_f0")
 
@@ -22,8 +22,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--f0_predictor", choices=list(F0_PREDICTORS), default="rmvpe", help="pitch tracker")
     parser.add_argument("--num_processes", type=int, default=1, help="clips worked on at once; 0: one per CPU core")
     parser.add_argument("-c", "--config", type=Path, default=Path("configs/config.json"), help="names the encoder")
-    parser.add_argument("--f0_min", type=float, default=50.0, help="lowest pitch, Hz")
-    parser.add_argument("--f0_max", type=float, default=1100.0, help="highest pitch, Hz")
+    own = "of the tracker, Hz; rmvpe, fcpe and auto have one of their own until this is set"
+    parser.add_argument("--f0_min", type=float, default=F0_MIN, help=f"lower end of the range {own}")
+    parser.add_argument("--f0_max", type=float, default=F0_MAX, help=f"upper end of the range {own}")
+    confident = f"confidence below which {', '.join(CONFIDENT)} hear no pitch"
+    parser.add_argument("-ft", "--f0_filter_threshold", type=float, default=0.05, help=confident)
     return parser.parse_args(argv)
 
 
@@ -38,7 +41,11 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         settings = FeatureSettings.of(
-            read_config(args.config), args.f0_predictor, f0_min=args.f0_min, f0_max=args.f0_max
+            read_config(args.config),
+            args.f0_predictor,
+            f0_min=args.f0_min,
+            f0_max=args.f0_max,
+            f0_threshold=args.f0_filter_threshold,
         )
         report = extract_dataset(args.in_dir, settings, device=args.device, num_processes=args.num_processes)
     except (OSError, ValueError) as error:

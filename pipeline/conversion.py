@@ -6,7 +6,6 @@ B pieces of a batch, F frames, D unit channels.
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,13 +16,14 @@ from torch.nn.utils.rnn import pad_sequence
 
 from common import audio, checkpoint, devices
 from common.config import Config
-from models import INFER_SEED, SynthesizerTrn
-from modules.f0 import CONFIDENT, SEARCHING
+from models import SynthesizerTrn
 from modules.layers import remove_weight_norms
 from modules.units import resize_units
 from modules.volume import match_loudness
 from pipeline import pieces
-from pipeline.features import FeatureExtractor, Features, FeatureSettings
+from pipeline.conversion_options import ConversionOptions, feature_settings, plan_pieces
+from pipeline.features import FeatureExtractor, Features, Track
+from pipeline.melody import Melody, track_song
 from pipeline.pieces import Piece
 from pipeline.settings import read_config
 
@@ -33,63 +33,6 @@ NO_CONFIG = "train.py writes it into the folder of the model; name that one with
 
 # On a GPU pieces of similar length are converted together: so many seconds at once, chosen among so many.
 BATCH_SECONDS, LOOKAHEAD_SECONDS = 90.0, 300.0
-
-
-@dataclass(frozen=True)
-class ConversionOptions:
-    """How a song is converted. The defaults are those of inference_main.py.
-
-    Raises:
-        ValueError: every value that is out of its range.
-    """
-
-    speaker: str | int = 0  # name, or id
-    transpose: float = 0.0  # semitones
-    auto_predict_f0: bool = False  # sing the melody that the model predicts: for speech, not for songs
-    f0_predictor: str = "pm"
-    f0_filter_threshold: float = 0.05  # confidence below which crepe, rmvpe and fcpe call a frame unvoiced
-    f0_min: float = 50.0  # Hz
-    f0_max: float = 1100.0  # Hz
-    noise_scale: float = 0.4  # of the prior; more is livelier and rougher
-    slice_db: float = -40.0  # level below which a pause may be cut, dB relative to full scale
-    pad_seconds: float = 0.5  # context on both sides of a piece
-    clip: float = 0.0  # length of forced cuts; 0 cuts in pauses
-    linear_gradient: float = 0.0  # seconds by which forced cuts overlap
-    linear_gradient_retain: float = 0.75  # share of the overlap that is faded over
-    loudness_envelope_adjustment: float = 1.0  # 0: loudness of the source, 1: of the output
-    seed: int = INFER_SEED
-
-    def __post_init__(self) -> None:
-        rules = {
-            f"noise_scale (-ns) must not be negative, got {self.noise_scale}": self.noise_scale >= 0,
-            f"slice_db (-sd) must be negative (dB below full scale), got {self.slice_db}": self.slice_db < 0,
-            f"pad_seconds (-p) must not be negative, got {self.pad_seconds}": self.pad_seconds >= 0,
-            f"clip (-cl) must be 0 or at least 0.1, got {self.clip}": self.clip == 0 or self.clip >= 0.1,
-            f"linear_gradient (-lg) must lie between 0 and clip (-cl, {self.clip}), got {self.linear_gradient}": (
-                0 <= self.linear_gradient < (self.clip or float("inf"))
-            ),
-            f"linear_gradient_retain (-lgr) must lie between 0 and 1, got {self.linear_gradient_retain}": (
-                0 <= self.linear_gradient_retain <= 1
-            ),
-            f"loudness_envelope_adjustment (-lea) must lie between 0 and 1, got {self.loudness_envelope_adjustment}": (
-                0 <= self.loudness_envelope_adjustment <= 1
-            ),
-        }
-        broken = [text for text, holds in rules.items() if not holds]
-        if broken:
-            raise ValueError("; ".join(broken))
-
-    def without_effect(self) -> Iterator[str]:
-        """A line for each option that was set, and that nothing comes of because of the others."""
-        default = ConversionOptions()
-        if self.linear_gradient and not self.clip:
-            yield "-lg has no effect without -cl: only forced cuts overlap"
-        if self.linear_gradient_retain != default.linear_gradient_retain and not self.linear_gradient:
-            yield "-lgr has no effect without -lg"
-        if (self.f0_min, self.f0_max) != (default.f0_min, default.f0_max) and self.f0_predictor not in SEARCHING:
-            yield f"--f0_min and --f0_max have no effect on {self.f0_predictor}, which has a range of its own"
-        if self.f0_filter_threshold != default.f0_filter_threshold and self.f0_predictor not in CONFIDENT:
-            yield f"-ft has no effect on {self.f0_predictor}, which knows no confidence"
 
 
 class Target(NamedTuple):
@@ -106,7 +49,7 @@ class Converter:
         model_path: G_<step>.pth of this project or of so-vits-svc 4.0 and 4.1, complete or released, any precision.
         config_path: the config.json it was trained with.
         device: name of the device; None chooses.
-        make_extractor: builds what makes features of audio, from settings and a device.
+        make_extractor: builds what makes features of audio, called as `FeatureExtractor` is.
 
     Raises:
         FileNotFoundError: no such model or config; of models, those that are there are listed.
@@ -120,7 +63,7 @@ class Converter:
         config_path: str | Path,
         *,
         device: str | None = None,
-        make_extractor: Callable[[FeatureSettings, torch.device], FeatureExtractor] = FeatureExtractor,
+        make_extractor: Callable[..., FeatureExtractor] = FeatureExtractor,
     ) -> None:
         self.device = devices.resolve(device)
         self.config_path, self.config = Path(config_path), read_config(config_path, advice=NO_CONFIG)
@@ -128,58 +71,71 @@ class Converter:
         self.sample_rate, self.hop_length = self.config.data.sampling_rate, self.config.data.hop_length
         self._make_extractor = make_extractor
         self._extractor: FeatureExtractor | None = None
+        self._extractor_tracks = False
 
-    def convert(self, song: str | Path | np.ndarray, options: ConversionOptions) -> np.ndarray:
+    def convert(
+        self, song: str | Path | np.ndarray, options: ConversionOptions, *, melody: Melody | None = None
+    ) -> np.ndarray:
         """A file, or audio (T,) at ``sample_rate`` -> the song in the voice of ``options.speaker``, (T,) float32.
 
+        ``melody`` is sung instead of what ``options.f0_predictor`` hears, moved by ``options.transpose`` like that.
+
         Raises:
-            ValueError: unknown speaker or f0 predictor, audio that cannot be read, or that is no (T,) of finite floats.
+            ValueError: unknown speaker or f0 predictor, audio that cannot be read, or that is no (T,) of finite floats,
+                a melody that does not cover the song, or one beside ``options.auto_predict_f0``.
             FileNotFoundError: weights of the speech encoder or of the f0 predictor are missing.
         """
         wav = song if isinstance(song, np.ndarray) else audio.load(song, self.sample_rate)
         target = Target(self.config.speaker_id(options.speaker), options.transpose)
-        return np.concatenate([block[0] for block in self.stream(wav, options, [target])])
+        return np.concatenate([block[0] for block in self.stream(wav, options, [target], melody=melody)])
 
-    def stream(self, wav: np.ndarray, options: ConversionOptions, targets: Sequence[Target]) -> Iterator[np.ndarray]:
+    def stream(
+        self, wav: np.ndarray, options: ConversionOptions, targets: Sequence[Target], *, melody: Melody | None = None
+    ) -> Iterator[np.ndarray]:
         """Convert (T,) for all ``targets`` at once: blocks (K, n) that follow one another and last T in all.
 
         Features are extracted once for all of them, and only some pieces of the song are held at a time.
         ``options.speaker`` and ``options.transpose`` are not used.
         """
         wav = _checked(wav)
-        extractor = self.extractor(options)
+        if melody is not None:
+            if options.auto_predict_f0:
+                raise ValueError("auto_predict_f0 (-a) makes a melody of its own: none can be given")
+            melody.check_covers(len(wav) / self.sample_rate)
+        extractor = self.extractor(options, f0=melody is None)
         planned = self.plan(wav, options)
         fade = round(self.sample_rate * pieces.FADE_SECONDS / 2)
-        converted = self._convert_pieces(wav, planned, extractor, options=options, targets=targets)
+        converted = self._convert_pieces(wav, planned, extractor, options=options, targets=targets, melody=melody)
         yield from pieces.join(converted, len(wav), n_conversions=len(targets), fade=fade)
+
+    def melody(
+        self, wav: np.ndarray, options: ConversionOptions, *, tell: Callable[[float], object] = lambda _: None
+    ) -> Melody:
+        """What ``options.f0_predictor`` hears in (T,), to be looked at, changed, and given to `convert`.
+
+        Given as it is, it is sung as it would be without: to the bit where each piece begins and ends in silence, as
+        it does when the song is cut in pauses. Where a phrase goes on across a border (forced cuts, 30 s without a
+        pause), both pieces hear some of the other, and a melody keeps one of the two tracks.
+        """
+        wav = _checked(wav)
+        return track_song(wav, self.plan(wav, options), self.extractor(options), tell=tell)
 
     def plan(self, wav: np.ndarray, options: ConversionOptions) -> list[Piece]:
         """The pieces in which (T,) will be converted."""
-        return pieces.plan(
-            wav,
-            self.sample_rate,
-            self.hop_length,
-            slice_db=options.slice_db,
-            pad_seconds=options.pad_seconds,
-            clip_seconds=options.clip,
-            overlap_seconds=options.linear_gradient if options.clip else 0.0,
-            overlap_retain=options.linear_gradient_retain,
-        )
+        return plan_pieces(wav, self.config, options)
 
-    def extractor(self, options: ConversionOptions) -> FeatureExtractor:
-        """The extractor for ``options``; the last one is kept and used again when the settings are the same."""
-        settings = FeatureSettings.of(
-            self.config,
-            options.f0_predictor,
-            f0_threshold=options.f0_filter_threshold,
-            f0_min=options.f0_min,
-            f0_max=options.f0_max,
-        )
-        if self._extractor is None or self._extractor.settings != settings:
-            self._extractor = self._make_extractor(settings, self.device)
+    def extractor(self, options: ConversionOptions, *, f0: bool = True) -> FeatureExtractor:
+        """The extractor for ``options``; the last one is kept and used again when the settings are the same.
+
+        Without ``f0`` it need not be able to track.
+        """
+        settings = feature_settings(self.config, options)
+        fits = self._extractor is not None and self._extractor.settings == settings
+        if self._extractor is None or not fits or f0 > self._extractor_tracks:
+            self._extractor, self._extractor_tracks = self._make_extractor(settings, self.device, f0=f0), f0
         return self._extractor
 
-    def _convert_pieces(
+    def _convert_pieces(  # noqa: PLR0913  what stream() was given, and what it made of it
         self,
         wav: np.ndarray,
         planned: list[Piece],
@@ -187,18 +143,25 @@ class Converter:
         *,
         options: ConversionOptions,
         targets: Sequence[Target],
+        melody: Melody | None,
     ) -> Iterator[tuple[Piece, np.ndarray]]:
         """The pieces in order, each with its K conversions (K, end - start)."""
         for window in _windows(planned, LOOKAHEAD_SECONDS * self.sample_rate if self._batches else 0):
             done: dict[Piece, np.ndarray] = {}
             for batch in _batches(window, BATCH_SECONDS * self.sample_rate if self._batches else 0):
                 sources = [pieces.heard(wav, piece) for piece in batch]
-                features = extractor.extract_batch(sources)
+                features = extractor.extract_batch(sources, self._tracks(melody, batch))
                 outputs = [self._synthesise(features, sources, target, options) for target in targets]  # K x B
                 for piece, conversions in zip(batch, zip(*outputs, strict=True), strict=True):
                     kept = slice(piece.start - piece.left, piece.end - piece.left)
                     done[piece] = np.stack([conversion[kept] for conversion in conversions])
             yield from ((piece, done[piece]) for piece in window)
+
+    def _tracks(self, melody: Melody | None, batch: list[Piece]) -> list[Track] | None:
+        """f0 and uv of each piece, where a melody is given."""
+        if melody is None:
+            return None
+        return [melody.of_piece(piece, self.hop_length, self.sample_rate) for piece in batch]
 
     @property
     def _batches(self) -> bool:

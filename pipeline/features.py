@@ -15,9 +15,13 @@ import vencoder
 from common import audio
 from common.config import Config
 from modules import f0 as f0_predictors
+from modules.f0 import F0_MAX, F0_MIN
+from modules.f0.predictor import fill_unvoiced
 from modules.perturb import perturb_timbre
 from modules.volume import frame_volume
 from vencoder.encoder import SAMPLE_RATE as ENCODER_RATE
+
+Track = tuple[np.ndarray, np.ndarray]  # f0 (F,) float32 Hz, unvoiced stretches interpolated; uv (F,), 1 = voiced
 
 
 @dataclass(frozen=True)
@@ -28,9 +32,9 @@ class FeatureSettings:
     f0_predictor: str
     sample_rate: int  # Hz
     hop_length: int  # samples per frame
-    f0_threshold: float = 0.05  # voicing threshold of crepe, rmvpe and fcpe
-    f0_min: float = 50.0  # Hz
-    f0_max: float = 1100.0  # Hz
+    f0_threshold: float = 0.05  # confidence below which a frame is unvoiced
+    f0_min: float = F0_MIN  # range of the tracker, Hz
+    f0_max: float = F0_MAX
 
     @classmethod
     def of(cls, config: Config, f0_predictor: str, **changes: Any) -> "FeatureSettings":
@@ -54,28 +58,37 @@ class Features:
 
 
 class FeatureExtractor:
-    """Speech encoder and f0 predictor, built once and used for any number of clips."""
+    """Speech encoder and f0 predictor, built once and used for any number of clips.
 
-    def __init__(self, settings: FeatureSettings, device: torch.device) -> None:
+    ``units`` and ``f0`` say what it will be asked for: the other is not built, and needs no weights.
+    """
+
+    def __init__(self, settings: FeatureSettings, device: torch.device, *, units: bool = True, f0: bool = True) -> None:
         self.settings = settings
-        self.encoder = vencoder.build(settings.speech_encoder, device=str(device))
-        self.predictor = f0_predictors.build(
-            settings.f0_predictor,
-            sample_rate=settings.sample_rate,
-            hop_length=settings.hop_length,
-            device=device,
-            threshold=settings.f0_threshold,
-            f0_min=settings.f0_min,
-            f0_max=settings.f0_max,
-        )
+        if units:
+            self.encoder = vencoder.build(settings.speech_encoder, device=str(device))
+        if f0:
+            self.predictor = f0_predictors.build(
+                settings.f0_predictor,
+                sample_rate=settings.sample_rate,
+                hop_length=settings.hop_length,
+                device=device,
+                threshold=settings.f0_threshold,
+                f0_min=settings.f0_min,
+                f0_max=settings.f0_max,
+            )
 
     def extract(self, wav: np.ndarray) -> Features:
         """wav (T,) float32 at the settings' rate -> its features."""
         return self.extract_batch([wav])[0]
 
-    def extract_batch(self, wavs: Sequence[np.ndarray]) -> list[Features]:
-        """Several clips at once: the encoder takes them as one batch; the results equal those one by one."""
-        return [self._features(wav, units) for wav, units in zip(wavs, self.units(wavs), strict=True)]
+    def extract_batch(self, wavs: Sequence[np.ndarray], tracks: Sequence[Track] | None = None) -> list[Features]:
+        """Several clips at once: the encoder takes them as one batch; the results equal those one by one.
+
+        ``tracks`` are f0 and uv of each clip where they are known; else they are tracked.
+        """
+        known: Sequence[Track | None] = tracks or [None] * len(wavs)
+        return [self._features(*clip) for clip in zip(wavs, self.units(wavs), known, strict=True)]
 
     def units(self, wavs: Sequence[np.ndarray]) -> list[Tensor]:
         """Content units (D, N) of each wav (T,) at the settings' rate, on the CPU.
@@ -101,17 +114,24 @@ class FeatureExtractor:
         )
 
     def melody(self, wav: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """f0 in Hz, uv and volume of wav (T,), each (F,): the features that need no encoder.
+        """f0 in Hz, uv and volume of wav (T,), each (F,): the features that need no encoder. Raises as `track` does."""
+        return *self.track(wav), self._volume(wav)
+
+    def track(self, wav: np.ndarray) -> Track:
+        """f0 in Hz and uv of wav (T,), each (F,).
 
         Raises:
             ValueError: f0 that is not finite.
         """
-        n_frames = len(wav) // self.settings.hop_length
-        f0, uv = self.predictor.compute_f0_uv(wav, n_frames)
+        f0, uv = self.predictor.compute_f0_uv(wav, len(wav) // self.settings.hop_length)
         if not np.isfinite(f0).all():
             raise ValueError(f"{self.settings.f0_predictor} returned f0 that is not finite: use another --f0_predictor")
-        return f0, uv, frame_volume(torch.from_numpy(wav), self.settings.hop_length).numpy()
+        # A melody keeps the voiced frames alone: filled again here, they give the same numbers as in a piece of it.
+        return fill_unvoiced(np.where(uv > 0, f0, np.float32(0)))
 
-    def _features(self, wav: np.ndarray, units: Tensor) -> Features:
-        f0, uv, volume = self.melody(wav)
-        return Features(units=units, f0=f0, uv=uv, volume=volume)
+    def _volume(self, wav: np.ndarray) -> np.ndarray:
+        return frame_volume(torch.from_numpy(wav), self.settings.hop_length).numpy()
+
+    def _features(self, wav: np.ndarray, units: Tensor, track: Track | None) -> Features:
+        f0, uv = track or self.track(wav)
+        return Features(units=units, f0=f0, uv=uv, volume=self._volume(wav))

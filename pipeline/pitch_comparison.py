@@ -6,6 +6,8 @@ import numpy as np
 
 from modules import f0 as f0_predictors
 
+GROSS_CENTS = 50.0  # half a semitone: the usual limit between a right and a wrong pitch
+
 
 @dataclass(frozen=True)
 class PitchComparison:
@@ -13,7 +15,7 @@ class PitchComparison:
 
     correlation: float  # Pearson's, of log f0
     rmse_cents: float
-    gross_error: float  # share of frames more than 50 cents apart (1 - raw pitch accuracy)
+    gross_error: float  # share of frames more than GROSS_CENTS apart
     voicing_error: float  # share of all frames where only one of the two is voiced
     voiced_frames: int
 
@@ -60,7 +62,7 @@ def compare_pitch(source: PitchTrack, result: PitchTrack, *, transpose: float = 
     return PitchComparison(
         correlation=float(np.corrcoef(expected, got)[0, 1]),
         rmse_cents=float(np.sqrt(np.mean(cents**2))),
-        gross_error=float(np.mean(np.abs(cents) > 50)),
+        gross_error=float(np.mean(np.abs(cents) > GROSS_CENTS)),
         voicing_error=float(np.mean(uv_source != uv_result)),
         voiced_frames=int(both.sum()),
     )

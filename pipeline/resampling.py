@@ -22,9 +22,9 @@ from tqdm import tqdm
 from common import audio, formats
 from common.failures import reason
 from common.logs import setup_logging
+from modules.slicing import cut_clips, trim
 from pipeline.pitch_range import PitchRange, pitch_range
 from pipeline.recordings import Recording, clips_of, plan, settle
-from modules.slicing import cut_clips, trim
 
 SAFE_PEAK = 0.98  # what a recording that exceeds full scale is lowered to
 MIN_SECONDS = 0.3  # shorter clips would be left out of the filelists

@@ -30,11 +30,15 @@ def find_songs(names: list[str], in_dir: Path) -> tuple[list[Song], list[tuple[s
             failed.append((name, _why_not(name, in_dir)))
         paths.update((path, None) for path in found)
     songs: list[Song] = []
-    taken: dict[str, int] = {}
+    taken: set[str] = set()
     for path in paths:
         stem = path.stem if audio.is_audio(path) else path.name
-        taken[stem] = taken.get(stem, 0) + 1
-        songs.append(Song(path, stem if taken[stem] == 1 else f"{stem}_{taken[stem]}"))
+        number, name = 1, stem
+        while name.casefold() in taken:  # some file systems take Song for song
+            number += 1
+            name = f"{stem}_{number}"
+        taken.add(name.casefold())
+        songs.append(Song(path, name))
     return songs, failed
 
 

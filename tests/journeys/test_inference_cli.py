@@ -13,8 +13,11 @@ import inference_main
 from common import audio
 from pipeline.batch_conversion import result_name
 from pipeline.conversion import ConversionOptions, Converter, Target
+from pipeline.melody_csv import read_csv
+from pipeline.pitch_comparison import track_pitch
 from pipeline.pitch_range import PitchRange
 from pipeline.speakers import write_pitch_ranges
+from tests.pipeline.midi_files import note, write
 from tests.pipeline.tiny_model import SAMPLE_RATE, silence, sung, write_model
 
 # Short and long name, default: those of 4.1.
@@ -83,7 +86,7 @@ def test_options_are_those_of_4_1():
         given = [] if default is False else ["pm" if name == "f0_predictor" else "1"]
         parsed = [getattr(inference_main.parse_args([option, *given]), name) for option in (short, long)]
         assert parsed[0] == parsed[1] != (default if name != "f0_predictor" and default not in (1, [1]) else None)
-    assert set(args) == {"f0_min", "f0_max", "seed", "in_dir", "out_dir"}
+    assert set(args) == {"f0_min", "f0_max", "seed", "in_dir", "out_dir", "f0_export", "f0_import", "f0_only"}
 
 
 def test_songs_times_transpositions_times_speakers(home, capsys):
@@ -146,8 +149,7 @@ def test_an_existing_result_is_replaced_and_auto_is_named(home):
         (["-fr"], "--feature_retrieval is not available yet"),
         (["-cr", "0.5"], "--cluster_infer_ratio is not available yet"),
         (["-eak", "2"], "--enhancer_adaptive_key is not available yet"),
-        (["-f0p", "dspitch"], "-f0p dspitch is not available yet. Convert without; pitch trackers are crepe, pm"),
-        (["-eh", "-cr", "0.5", "-f0p", "dspitch"], "--enhance, --cluster_infer_ratio, -f0p dspitch are not available"),
+        (["-eh", "-cr", "0.5"], "--enhance, --cluster_infer_ratio are not available yet. Convert without"),
         (["-s", "carol"], "unknown speaker 'carol': this model knows anna (id 0), bob (id 1)"),
         (["-s", "7"], "unknown speaker '7'"),
         (["-m", "logs/44k/G_1.pth"], "no model logs/44k/G_1.pth; in that folder there are: G_5.pth"),
@@ -157,12 +159,91 @@ def test_an_existing_result_is_replaced_and_auto_is_named(home):
         (["-p", "-1"], "pad_seconds (-p) must not be negative"),
         (["-lg", "3", "-cl", "2"], "linear_gradient (-lg) must lie between"),
         (["-f0p", "rmvpe"], "rmvpe.pt is missing"),
+        (["--f0_export", "song.txt"], "--f0_export song.txt: it must end in .csv, or be a folder"),
+        (["--f0_export", "raw/one.wav/x.csv"], "--f0_export: the folder raw/one.wav cannot be made: "),
+        (["--f0_import", "song.csv"], "--f0_import song.csv: no such file"),
+        (["--f0_import", "raw/one.wav"], "--f0_import raw/one.wav: it must end in .csv, .mid, .midi, or be a folder"),
+        (["-a", "--f0_export", "new"], "-a and --f0_export exclude one another: with -a the model makes a melody"),
+        (["-a", "--f0_import", "raw"], "-a and --f0_import exclude one another: with -a the model makes a melody"),
+        (["--f0_only"], "--f0_only writes melodies and nothing else: say where to with --f0_export"),
+        (["--f0_only", "--f0_export", "new", "-a"], "-a and --f0_export exclude one another"),
+        (["--f0_only", "--f0_export", "new", "-d", "cuda:99"], "'cuda:99' was asked for"),
+        (["--f0_only", "--f0_export", "new", "-c", "none.json"], "no configuration none.json: train.py writes it"),
+        (["--f0_only", "--f0_export", "new", "-f0p", "rmvpe"], "rmvpe.pt is missing"),
     ],
 )
 def test_errors_before_any_song(home, capsys, arguments, message):
     audio.save(home / "raw/one.wav", sung(0.6), SAMPLE_RATE)
     assert inference_main.main([*MODEL, "-n", "one", "-s", "anna", *arguments]) == 1
     assert message in capsys.readouterr().err and not (home / "results").exists()
+
+
+def test_a_melody_is_seen_changed_and_sung(home, capsys):
+    song = np.concatenate([silence(0.3), sung(1.5), silence(0.3)])
+    audio.save(home / "raw/歌 é.wav", song, SAMPLE_RATE)
+    asked = [*MODEL, "-n", "歌 é", "-s", "anna", "-wf", "wav", "-ns", "0"]
+    only = ["-c", "logs/44k/config.json", "-f0p", "dio", "-n", "歌 é", "--f0_only", "--f0_export"]
+    assert inference_main.main([*only, "only/é.csv"]) == 0  # names no model, no speaker
+    assert not (home / "results").exists()
+    assert inference_main.main([*asked, "--f0_export", "é.csv"]) == 0
+    assert (home / "only/é.csv").read_bytes() == (home / "é.csv").read_bytes()
+    assert (home / "é.png").is_file() and "written: é.png" in capsys.readouterr().err
+    assert inference_main.main([*asked, "-ft", "0.1", "--f0_import", "é.csv"]) == 0
+    assert "-f0p, -ft have no effect: --f0_import gives the melody" in capsys.readouterr().err
+    tracked, imported = (home / f"results/歌 é_0key_anna_sovits_{name}.wav" for name in ("dio", "csv"))
+    assert tracked.read_bytes() == imported.read_bytes()
+    # As a spreadsheet of another country saves it, a fifth higher.
+    head, *rows = (home / "é.csv").read_text(encoding="utf-8").splitlines()
+    cells = [row.split(",") for row in rows]
+    edited = [";".join([time, f"{1.5 * float(f0):.3f}", voiced]).replace(".", ",") for time, f0, voiced in cells]
+    (home / "é.csv").write_text("\r\n".join(["\ufeff" + head.replace(",", ";"), *edited]), encoding="utf-8")
+    assert inference_main.main([*asked, "-t", "0", "-12", "--f0_import", "é.csv"]) == 0
+    for key, expected in ((0, 330.0), (-12, 165.0)):
+        result = audio.load(home / f"results/歌 é_{key}key_anna_sovits_csv.wav", SAMPLE_RATE)
+        pitch = track_pitch(result, SAMPLE_RATE, predictor="harvest")
+        assert np.median(pitch.f0[pitch.uv > 0]) == pytest.approx(expected, rel=0.01)
+    assert "range of the song (low / median / high): 330 Hz E4" in capsys.readouterr().err
+
+
+def test_a_song_is_sung_from_notes(home, capsys):
+    audio.save(home / "raw/one.wav", np.concatenate([silence(0.2), sung(1.8)]), SAMPLE_RATE)
+    write(home / "one.mid", [*note(64, 0, 2), *note(67, 2, 4)])
+    only = [*MODEL, "-n", "one", "--f0_only", "--f0_export", "notes", "--f0_import", "one.mid"]
+    assert inference_main.main(only) == 0
+    melody = read_csv(home / "notes/one.csv", 2.0)
+    assert set(np.round(melody.voiced_hz)) >= {330.0, 392.0} and not melody.f0[melody.seconds < 0.15].any()
+    assert inference_main.main([*MODEL, "-n", "one", "-s", "bob", "--f0_import", "one.mid"]) == 0
+    assert results(home) == ["one_0key_bob_sovits_mid.flac"]
+    assert "melody from one.mid" in capsys.readouterr().err
+
+
+def test_melodies_of_several_songs(home, capsys):
+    (home / "raw/b").mkdir()
+    for i, name in enumerate(("a.wav", "b/a.flac", "c.wav")):
+        audio.save(home / "raw" / name, sung(0.6 + 0.1 * i), SAMPLE_RATE)
+    asked = [*MODEL, "-n", "a", "b/a", "c", "missing", "-s", "anna"]
+    assert inference_main.main([*asked, "--f0_export", "all.csv"]) == 1
+    assert "--f0_export all.csv: one file is for one song, and there are 3: name a folder" in capsys.readouterr().err
+    assert inference_main.main([*asked, "--f0_export", "all", "--f0_only"]) == 1  # one name means no song
+    names = sorted(path.name for path in (home / "all").glob("*.csv"))
+    assert names == ["a.csv", "a_2.csv", "c.csv"] and not (home / "results").exists()
+    assert len({(home / "all" / name).read_bytes() for name in names}) == 3
+    (home / "all/c.csv").unlink()
+    (home / "all/a.csv").write_text("time,f0\n0,a\n")
+    assert inference_main.main([*asked, "--f0_import", "all"]) == 1
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("ERROR")][-3:]
+    assert errors[1] == "ERROR raw/a.wav: all/a.csv, line 2: f0 is no number: 'a'"
+    assert errors[2] == "ERROR raw/c.wav: all holds no melody for it: none of c.csv, c.mid, c.midi"
+    assert results(home) == ["a_2_0key_anna_sovits_csv.flac"]
+
+
+def test_a_table_that_was_edited_is_kept_when_it_is_exported_anew(home, capsys):
+    audio.save(home / "raw/one.wav", sung(0.6), SAMPLE_RATE)
+    asked = [*MODEL, "-n", "one", "--f0_only", "--f0_export", "one.csv"]
+    (home / "one.csv").write_text("edited")
+    assert inference_main.main(asked) == inference_main.main(asked) == 0
+    assert [path.read_text() for path in home.glob("one.csv.bak-*")] == ["edited"]
+    assert "one.csv was there and differs: kept as one.csv.bak-" in capsys.readouterr().err
 
 
 def test_advice_never_stops_a_conversion(home, capsys, monkeypatch):

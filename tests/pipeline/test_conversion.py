@@ -10,10 +10,13 @@ import torch
 from common import audio
 from common.checkpoint import CheckpointError
 from common.config import ConfigError
-from common.registry import NotAvailableError
+from modules.f0 import CONFIDENT, F0_PREDICTORS, SEARCHING
 from pipeline import pieces
 from pipeline.conversion import ConversionOptions, Converter, Target
 from pipeline.features import FeatureExtractor, Features
+from pipeline.melody import Melody, frame_positions
+from pipeline.melody_csv import read_csv, write_csv
+from pipeline.pitch_comparison import track_pitch
 from tests.pipeline.tiny_model import HOP, SAMPLE_RATE, silence, sung, write_model
 
 DEFAULT = ConversionOptions(speaker="bob", f0_predictor="dio")
@@ -23,10 +26,10 @@ SONG = np.concatenate([sung(5.6), silence(0.5), sung(2.3, 300.0)])
 class Plain(FeatureExtractor):
     """The same features for everything, at no cost; counts what it is given."""
 
-    def __init__(self, settings, device):
+    def __init__(self, settings, device, **parts):
         self.settings, self.n_wavs = settings, 0
 
-    def extract_batch(self, wavs):
+    def extract_batch(self, wavs, tracks=None):
         self.n_wavs += len(wavs)
         frames = [np.ones(len(wav) // HOP, np.float32) for wav in wavs]
         return [Features(units=torch.zeros(60, len(f)), f0=200 * f, uv=f, volume=f / 10) for f in frames]
@@ -118,7 +121,9 @@ def test_a_batch_equals_single_pieces(converter, monkeypatch):
     monkeypatch.setattr(Converter, "_batches", True)
     sizes = []
     extract = converter.extractor(DEFAULT).extract_batch
-    monkeypatch.setattr(converter.extractor(DEFAULT), "extract_batch", lambda s: sizes.append(len(s)) or extract(s))
+    monkeypatch.setattr(
+        converter.extractor(DEFAULT), "extract_batch", lambda s, t: sizes.append(len(s)) or extract(s, t)
+    )
     np.testing.assert_allclose(converter.convert(song, cut), single, atol=2e-5)
     assert max(sizes) > 2
 
@@ -152,6 +157,88 @@ def test_transposing_by_an_octave_doubles_the_pitch(converter, monkeypatch):
     for transpose in (0.0, 12.0):
         converter.convert(SONG[:20000], options(transpose=transpose))
     torch.testing.assert_close(heard[1], 2 * heard[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "exact"),
+    [
+        ({}, True),
+        ({"f0_predictor": "pm"}, True),
+        ({"pad_seconds": 0.1, "slice_db": -30.0, "f0_predictor": "harvest"}, True),
+        ({"clip": 1.5}, False),
+        ({"clip": 2.0, "linear_gradient": 0.5}, False),
+    ],
+    ids=str,
+)
+def test_an_exported_melody_that_is_not_edited_changes_nothing(converter, tmp_path, changes, exact):
+    song, given = np.concatenate([silence(0.3), SONG[3 * SAMPLE_RATE :], silence(0.3)]), options(**changes)
+    song = np.concatenate([song, song])
+    melody = converter.melody(song, given)
+    write_csv(tmp_path / "song.csv", melody)
+    read = read_csv(tmp_path / "song.csv", len(song) / SAMPLE_RATE)
+    got = converter.convert(song, given, melody=read)
+    np.testing.assert_array_equal(got, converter.convert(song, given, melody=melody))
+    tracked = converter.convert(song, given)
+    assert len(converter.plan(song, given)) > 1 and np.array_equal(got, tracked) == exact
+
+
+@pytest.mark.parametrize("changes", [{"clip": 1.5}, {"clip": 2.0, "linear_gradient": 0.5}], ids=str)
+def test_a_melody_differs_only_where_two_pieces_share_a_phrase(converter, changes):
+    """By the sample at which each of them looks, and by what lies beyond the border, where one hears silence."""
+    given = options(**changes)
+    melody, planned = converter.melody(SONG, given), converter.plan(SONG, given)
+    borders = [0, *((a.end + b.start) // 2 for a, b in zip(planned, planned[1:], strict=False)), len(SONG)]
+    for piece, begin, end in zip(planned, borders, borders[1:], strict=False):
+        f0, uv = converter.extractor(given).track(pieces.heard(SONG, piece))
+        got_f0, got_uv = melody.of_piece(piece, HOP, SAMPLE_RATE)
+        position = frame_positions(piece, HOP)
+        own = (position >= begin + HOP) & (position < end - HOP)
+        np.testing.assert_array_equal(got_f0[own & (uv > 0)], f0[own & (uv > 0)])
+        np.testing.assert_array_equal(got_uv[own], uv[own])
+        both = (got_uv > 0) & (uv > 0)
+        assert np.abs(1200 * np.log2(got_f0[both] / f0[both])).max() < 20
+
+
+def test_the_melody_that_is_given_is_sung(converter):
+    """The song is sung at 220 Hz, the melody asks for 330 Hz and a pause, and -t moves it like a tracked one."""
+    song, given = sung(2.0), options(transpose=-2.0, noise_scale=0.0)
+    tracked = converter.melody(song, given)
+    silent = (tracked.seconds > 0.8) & (tracked.seconds < 1.2)
+    f0 = np.where((tracked.f0 > 0) & ~silent, np.float32(330), np.float32(0))
+    heard = []
+    infer = converter.model.infer
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(converter.model, "infer", lambda *a, **kw: heard.append(a) or infer(*a, **kw))
+        got = converter.convert(song, given, melody=Melody(tracked.seconds, f0))
+    (_, network_f0, network_uv) = heard[0]
+    assert network_f0.unique().tolist() == pytest.approx([330 * 2 ** (-2 / 12)], rel=1e-6)
+    assert (network_uv == 0).sum() > 2 * 86 * 0.5 + 0.4 * 86 - 4  # the context and the pause
+    result = track_pitch(got, SAMPLE_RATE, predictor="harvest")
+    assert np.median(result.f0[result.uv > 0]) == pytest.approx(330 * 2 ** (-2 / 12), rel=0.01)
+
+
+def test_a_melody_needs_no_tracker(files):
+    asked = []
+
+    class Given(Plain):
+        def __init__(self, settings, device, **parts):
+            super().__init__(settings, device)
+            asked.append(parts)
+
+    converter = Converter(*files, device="cpu", make_extractor=Given)
+    melody = Melody(np.array([0.0, 1.0]), np.array([200.0, 300.0]))
+    converter.convert(SONG[:SAMPLE_RATE], DEFAULT, melody=melody)
+    converter.extractor(DEFAULT)  # which tracks, and serves for the next
+    converter.convert(SONG[:SAMPLE_RATE], DEFAULT, melody=melody)
+    assert asked == [{"f0": False}, {"f0": True}]
+
+
+def test_melodies_that_cannot_be_sung(converter):
+    melody = Melody(np.array([0.0, 1.0]), np.array([200.0, 300.0]))
+    with pytest.raises(ValueError, match=r"auto_predict_f0 \(-a\) makes a melody of its own: none can be given"):
+        converter.convert(SONG[:SAMPLE_RATE], options(auto_predict_f0=True), melody=melody)
+    with pytest.raises(ValueError, match="melody, point 1: it ends at 1.0 s, the song lasts 8.4 s: 7.4 s are missing"):
+        converter.convert(SONG, DEFAULT, melody=melody)
 
 
 def test_loudness_follows_the_source(converter):
@@ -210,8 +297,6 @@ def test_what_cannot_be_converted(converter, tmp_path):
         converter.convert(tmp_path / "none.wav", DEFAULT)
     with pytest.raises(ValueError, match="unknown f0 predictor"):
         converter.convert(SONG, options(f0_predictor="yin"))
-    with pytest.raises(NotAvailableError, match="dspitch"):
-        converter.convert(SONG, options(f0_predictor="dspitch"))
     with pytest.raises(FileNotFoundError, match="rmvpe"):
         converter.convert(SONG, options(f0_predictor="rmvpe"))
 
@@ -245,7 +330,6 @@ def test_impossible_options(changes, message):
     [
         ({"linear_gradient": 0.5}, "-lg has no effect without -cl"),
         ({"linear_gradient_retain": 0.5}, "-lgr has no effect without -lg"),
-        ({"f0_predictor": "rmvpe", "f0_min": 80.0}, "--f0_min and --f0_max have no effect on rmvpe"),
         ({"f0_filter_threshold": 0.1}, "-ft has no effect on dio"),
         ({"clip": 2.0, "linear_gradient": 0.5, "linear_gradient_retain": 0.5, "f0_max": 900.0}, None),
         ({"f0_predictor": "crepe", "f0_filter_threshold": 0.1, "f0_min": 80.0}, None),
@@ -254,3 +338,19 @@ def test_impossible_options(changes, message):
 def test_options_without_effect_are_told(changes, line):
     told = list(options(**changes).without_effect())
     assert [text.startswith(line) for text in told] == [True] if line else not told
+
+
+@pytest.mark.parametrize("name", F0_PREDICTORS)
+def test_a_range_or_a_threshold_that_a_tracker_does_not_use_is_told(name):
+    told = " ".join(options(f0_predictor=name, f0_max=900.0, f0_filter_threshold=0.1).without_effect())
+    assert (f"--f0_min and --f0_max have no effect on {name}" in told) == (name not in SEARCHING)
+    assert (f"-ft has no effect on {name}" in told) == (name not in CONFIDENT)
+
+
+def test_what_only_a_tracker_uses_is_told_where_none_is_used():
+    assert list(ConversionOptions(f0_predictor="pm").without_effect(f0_given=True)) == []
+    changes = {"f0_predictor": "rmvpe", "f0_filter_threshold": 0.1, "f0_max": 900.0, "linear_gradient": 0.5}
+    assert list(options(**changes).without_effect(f0_given=True)) == [
+        "-lg has no effect without -cl: only forced cuts overlap",
+        "-f0p, -ft, --f0_max have no effect: --f0_import gives the melody, and nothing is tracked",
+    ]

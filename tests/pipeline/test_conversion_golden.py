@@ -15,7 +15,7 @@ import torch
 import vencoder
 from modules.volume import frame_volume
 from pipeline.conversion import ConversionOptions, Converter
-from pipeline.features import FeatureExtractor, Features, FeatureSettings
+from pipeline.features import FeatureExtractor, Features, FeatureSettings, Track
 from tests.golden.weights import make_state_dict
 from tests.parity import GOLDEN, Case
 
@@ -26,17 +26,16 @@ MIN_SNR = 50.0  # dB; measured 55 to 77, and 25 is asked for
 class StoredPitch(FeatureExtractor):
     """Units of the piece, but f0 and voicing from arrays, piece after piece."""
 
-    def __init__(
-        self, settings: FeatureSettings, device: torch.device, *, weights: Path, f0: np.ndarray, uv: np.ndarray
-    ):
+    def __init__(self, settings: FeatureSettings, device: torch.device, *, f0: bool, weights: Path, track: Track):
+        assert f0
         self.settings, self.encoder = settings, vencoder.build("hubertsoft", device="cpu", weights=weights)
-        self.f0, self.uv = f0, uv
+        self.stored = track
 
-    def _features(self, wav: np.ndarray, units: torch.Tensor) -> Features:
+    def _features(self, wav: np.ndarray, units: torch.Tensor, track: Track | None) -> Features:
         n_frames = len(wav) // HOP
-        f0, self.f0 = np.split(self.f0, [n_frames])
-        uv, self.uv = np.split(self.uv, [n_frames])
-        assert len(f0) == n_frames
+        (f0, f0_left), (uv, uv_left) = (np.split(array, [n_frames]) for array in self.stored)
+        self.stored = f0_left, uv_left
+        assert len(f0) == n_frames and track is None
         return Features(units, f0, uv, frame_volume(torch.from_numpy(wav), HOP).numpy())
 
 
@@ -59,7 +58,7 @@ def ratios(weights: Path, run: str, *, first_frame: int = 0, first_sample: int =
     wav = (case.arrays("wav2.npz")["wav2"] if second else case.arrays()["wav"])[first_sample:]
     factor = 2 ** (given["tran"] / 12)
     f0, uv = golden["f0"].ravel()[first_frame:] / factor, golden["uv"].ravel()[first_frame:]
-    extractor = functools.partial(StoredPitch, weights=weights / "hubertsoft.pt", f0=f0.astype(np.float32), uv=uv)
+    extractor = functools.partial(StoredPitch, weights=weights / "hubertsoft.pt", track=(f0.astype(np.float32), uv))
     converter = Converter(weights / "G_1.pth", weights / "config.json", device="cpu", make_extractor=extractor)
     options = ConversionOptions(
         speaker=info.get("speaker", "bob"),

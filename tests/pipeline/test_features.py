@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+import preprocess_hubert_f0
 from common import audio, pretrained
 from pipeline.features import FeatureExtractor, FeatureSettings
+from pipeline.preprocessing import Report
 from tests.parity import Case, assert_close
-from tests.synthetic import RATE, sing
+from tests.synthetic import RATE, sing, write_config
 
 CPU = torch.device("cpu")
 
@@ -67,6 +69,40 @@ def test_perturbed_copies_depend_on_the_seed_only():
     assert not torch.allclose(first[0], first[1])
     extractor.encoder.perturbed_copies = 0
     assert extractor.perturbed_units(wav, 1) is None
+
+
+def test_f0_that_is_known_is_not_tracked():
+    extractor, wav = FeatureExtractor(settings(), CPU, f0=False), sing(220.0, 0.6)
+    f0, uv = np.full(len(wav) // 512, 311.0, np.float32), np.ones(len(wav) // 512, np.float32)
+    got = extractor.extract_batch([wav, wav], [(f0, uv), (f0 * 2, uv * 0)])
+    np.testing.assert_array_equal([got[0].f0, got[1].f0, got[1].uv], [f0, f0 * 2, uv * 0])
+    whole = FeatureExtractor(settings(), CPU).extract(wav)
+    torch.testing.assert_close(got[0].units, whole.units)
+    np.testing.assert_array_equal(got[0].volume, whole.volume)
+
+
+def test_what_is_not_asked_for_needs_no_weights(monkeypatch):
+    def missing(name, *_):
+        raise FileNotFoundError(name)
+
+    monkeypatch.setattr(pretrained, "require", missing)
+    wav = sing(220.0, 0.6)
+    with pytest.raises(FileNotFoundError, match="contentvec"):
+        FeatureExtractor(settings("vec768l12"), CPU)
+    assert FeatureExtractor(settings("vec768l12"), CPU, units=False).track(wav)[1].mean() > 0.8
+    with pytest.raises(FileNotFoundError, match="rmvpe"):
+        FeatureExtractor(settings(predictor="rmvpe"), CPU)
+    assert FeatureExtractor(settings(predictor="rmvpe"), CPU, f0=False).units([wav])[0].shape[0] == 60
+
+
+def test_preprocessing_hands_its_pitch_options_on(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("pipeline.preprocessing.extract_dataset", lambda _, given, **kw: seen.append(given) or Report())
+    config = str(write_config(tmp_path / "config.json"))
+    given = ["--f0_predictor", "fcpe", "-ft", "0.2", "--f0_min", "80", "--f0_max", "900"]
+    assert preprocess_hubert_f0.main(["-c", config, *given]) == preprocess_hubert_f0.main(["-c", config]) == 0
+    found = [(one.f0_predictor, one.f0_threshold, one.f0_min, one.f0_max) for one in seen]
+    assert found == [("fcpe", 0.2, 80.0, 900.0), ("rmvpe", 0.05, 50.0, 1100.0)]
 
 
 def test_numbers_that_are_not_finite_are_refused(monkeypatch):

@@ -57,6 +57,14 @@ def test_results_are_called_by_the_stem_and_never_overwrite_each_other(folder):
     assert [song.name for song in songs] == ["one", "one_2", "v1.2"]
 
 
+def test_numbers_are_not_given_twice(tmp_path):
+    for name in ("a.wav", "a.flac", "a_2.wav", "A_3.wav", "b/a.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    songs, _ = find_songs(["a_2.wav", "a.wav", "a.flac", "b/a.wav", "A_3.wav"], tmp_path)
+    assert [song.name for song in songs] == ["a_2", "a", "a_3", "a_4", "A_3_2"]
+
+
 def test_names_without_a_song_do_not_stop_the_rest(folder):
     songs, failed = find_songs(["three", "one", "*.aiff", "notes.txt"], Path("raw"))
     assert [song.path.name for song in songs] == ["one.wav", "notes.txt"]  # the latter is told when it is read

@@ -1,0 +1,141 @@
+"""Melodies as tables: what --f0_export writes, and what comes back from an editor, a script or a spreadsheet."""
+
+import csv
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from common.formats import write_text
+from pipeline.melody import SECONDS_DIGITS, Melody, find_hole, find_problem
+
+COLUMNS = ("time", "f0", "voiced")  # seconds; Hz, 0 where unvoiced; 1 where voiced, else 0
+NEEDED = 2  # of them
+DELIMITERS = (";", "\t")  # looked for in the first line in this order; else a comma
+
+NOTE_NUMBERS = 128  # of MIDI
+LOWEST_MEDIAN = 75.0, 100.0  # Hz: of a song of a bass; where all values are whole, as those of a tracker never are
+MILLISECONDS = 1000
+
+
+class Rows(NamedTuple):
+    """The points of a file, and the lines that they stand in."""
+
+    lines: list[int]
+    seconds: np.ndarray  # (N,) float64
+    f0: np.ndarray  # (N,) float64, 0 where unvoiced
+
+
+def write_csv(path: Path, melody: Melody) -> Path | None:
+    """Write ``melody``; a file that holds anything else may have been edited, so it is kept: returns its new name."""
+    hz = [str(value) if value > 0 else "0" for value in melody.f0.astype(np.float32)]  # as many digits as it takes
+    rows = [
+        f"{seconds:.{SECONDS_DIGITS}f},{text},{int(text != '0')}"
+        for seconds, text in zip(melody.seconds.tolist(), hz, strict=True)
+    ]
+    text = "\n".join([",".join(COLUMNS), *rows, ""])
+    kept = None
+    if path.exists() and path.read_bytes() != text.encode():
+        kept = path.replace(path.with_name(f"{path.name}.bak-{time.strftime('%Y%m%d-%H%M%S')}"))
+    write_text(path, text)
+    return kept
+
+
+def read_csv(path: Path, duration: float) -> Melody:
+    """Read the melody of a song of ``duration`` seconds.
+
+    The first line may name the columns (time, f0, voiced, in any order, others besides); else there are two or three,
+    in that order. A row is unvoiced where f0 is 0 or empty, or voiced is 0. Commas, semicolons or tabs between the
+    columns, and decimal commas where that is not a comma, are understood.
+
+    Raises:
+        ValueError: anything that is no melody of that song; the message names file and line.
+    """
+    rows = _read_rows(path)
+    if hint := _other_units(rows, duration):
+        raise ValueError(f"{path}: {hint}")
+    if problem := find_problem(rows.seconds, rows.f0) or find_hole(rows.seconds, duration):
+        i, text = problem
+        raise ValueError(f"{path}, line {rows.lines[i]}: {text}")
+    return Melody(rows.seconds, rows.f0.astype(np.float32))
+
+
+def _read_rows(path: Path) -> Rows:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: no text in UTF-8: save it as CSV") from None
+    first = text.lstrip().partition("\n")[0]
+    delimiter = next((sign for sign in DELIMITERS if sign in first), ",")
+    reader = csv.reader(text.splitlines(), delimiter=delimiter, skipinitialspace=True)
+    table = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
+    if not table:
+        raise ValueError(f"{path}: the file holds no rows")
+    n_cells = len(table[0][1])
+    columns = _header(path, *table[0])
+    if columns is None:
+        columns = dict(zip(COLUMNS, range(n_cells), strict=False))
+    else:
+        table = table[1:]
+    points = []
+    for line, cells in table:
+        if len(cells) != n_cells:
+            comma = "; decimal commas need semicolons between the columns" if delimiter == "," else ""
+            raise ValueError(f"{path}, line {line}: {len(cells)} columns, the first line has {n_cells}{comma}")
+        try:
+            points.append(_point({name: cells[i] for name, i in columns.items()}, decimal_comma=delimiter != ","))
+        except ValueError as error:
+            raise ValueError(f"{path}, line {line}: {error}") from None
+    if not points:
+        raise ValueError(f"{path}: the file holds no rows but the names of its columns")
+    seconds, f0 = np.array(points).T
+    return Rows([line for line, _ in table], seconds, f0)
+
+
+def _header(path: Path, line: int, cells: list[str]) -> dict[str, int] | None:
+    """Which column is which by the first row; None where it holds numbers."""
+    if all(_is_number(cell) or not cell for cell in cells):
+        if not NEEDED <= len(cells) <= len(COLUMNS):
+            raise ValueError(f"{path}, line {line}: {len(cells)} columns; without names there must be time, f0, voiced")
+        return None
+    names = [cell.lower() for cell in cells]
+    if any(names.count(name) != 1 for name in COLUMNS[:NEEDED]) or names.count(COLUMNS[-1]) > 1:
+        wanted = "columns must be called time and f0, and may be called voiced"
+        raise ValueError(f"{path}, line {line}: {wanted}; here they are: {', '.join(cells)}")
+    return {name: names.index(name) for name in COLUMNS if name in names}
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.replace(",", "."))
+    except ValueError:
+        return False
+    return True
+
+
+def _point(cells: dict[str, str], *, decimal_comma: bool) -> tuple[float, float]:
+    """Seconds and f0 of a row."""
+    numbers = {}
+    for name, cell in cells.items():
+        try:
+            numbers[name] = float(cell.replace(",", ".") if decimal_comma else cell) if cell or name != "f0" else 0.0
+        except ValueError:
+            raise ValueError(f"{name} is no number: {cell!r}") from None
+    voiced = numbers.get("voiced", 1.0)
+    if voiced not in (0.0, 1.0):
+        raise ValueError(f"voiced must be 0 or 1, got {cells['voiced']!r}")
+    return numbers["time"], numbers["f0"] if voiced or not np.isfinite(numbers["f0"]) else 0.0
+
+
+def _other_units(rows: Rows, duration: float) -> str | None:
+    """What to say where the numbers are sound, but those of something else."""
+    voiced, last = rows.f0[rows.f0 > 0], float(np.nan_to_num(rows.seconds[-1]))
+    if len(voiced) and voiced.max() < NOTE_NUMBERS:
+        whole = bool((voiced == np.round(voiced)).all())
+        if np.median(voiced) < LOWEST_MEDIAN[whole]:
+            return f"f0 looks like MIDI note numbers ({voiced.min():g} to {voiced.max():g}): f0 must be in Hz"
+    if last > 20 * duration and last / MILLISECONDS < 2 * duration:
+        song = f"the last is {last:g}, the song lasts {duration:.1f} s"
+        return f"time looks like milliseconds ({song}): it must be in seconds"
+    return None
