@@ -1,9 +1,11 @@
 """The one door to .onnx models: onnxruntime on the device that the rest of the program uses."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from numpy.typing import NDArray
 
 from common.registry import NotAvailableError
 
@@ -16,11 +18,11 @@ CUDA = "CUDAExecutionProvider"
 def open_session(path: Path, device: torch.device) -> "onnxruntime.InferenceSession":
     """Load the model in ``path``.
 
-    On CUDA it runs there when the installed onnxruntime can, and so does any operator that CUDA lacks on the CPU; the
-    threads on a CPU are as many as torch uses, so that several processes do not fight over the cores.
+    On a CUDA device it runs there, but for operators that CUDA lacks; elsewhere on the CPU, with as many threads as
+    torch uses, so that several processes do not fight over the cores.
 
     Raises:
-        NotAvailableError: onnxruntime is not installed, or has no CUDA and ``device`` is a CUDA device.
+        NotAvailableError: onnxruntime is not installed, or ``device`` is a CUDA device and it cannot use CUDA.
         FileNotFoundError: no such file.
         ValueError: it is no model that onnxruntime can load; the message gives the first line of its reason.
     """
@@ -42,7 +44,38 @@ def open_session(path: Path, device: torch.device) -> "onnxruntime.InferenceSess
             )
         providers.insert(0, (CUDA, {"device_id": device.index or 0}))
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime raises a class of its own for each of its status codes
-        why = str(error).splitlines()[0]
-        raise ValueError(f"{path} is damaged, cut off, or no ONNX model: {why}") from None
+        raise ValueError(f"{path} is damaged, cut off, or no ONNX model: {_reason(error)}") from None
+    if device.type == "cuda" and CUDA not in session.get_providers():  # it goes on with the CPU after a word in its log
+        raise NotAvailableError(
+            f"{path}: onnxruntime cannot start CUDA on {device}; the lines above say why, most often that its version"
+            " wants other CUDA libraries than are installed (or run with -d cpu)"
+        )
+    return session
+
+
+def run(
+    session: "onnxruntime.InferenceSession",
+    outputs: Sequence[str],
+    feeds: Mapping[str, NDArray[Any]],
+    *,
+    where: Path,
+) -> list[NDArray[Any]]:
+    """The arrays called ``outputs`` for ``feeds``, the inputs by name; ``where`` is the file, for messages.
+
+    Raises:
+        ValueError: the model fails; the message gives the first line of onnxruntime's reason.
+    """
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = 4  # what it would log is raised
+    try:
+        return session.run(list(outputs), dict(feeds), options)
+    except Exception as error:  # onnxruntime raises a class of its own for each of its status codes
+        raise ValueError(f"{where} cannot be run: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    return str(error).partition("\n")[0]

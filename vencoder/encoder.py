@@ -7,6 +7,7 @@ Letters: B batch, T samples at 16 kHz, N frames of 20 ms, D unit channels.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -32,14 +33,16 @@ class SpeechEncoder(ABC):
     """Content units of speech or singing: (T,) samples at 16 kHz -> (D, N) float32, 50 frames per second.
 
     Frame i is computed around samples ``[i * 320, i * 320 + field)`` of the clip, which is first padded with
-    ``padding`` zeros on both sides. A clip longer than ``max_frames`` is cut into equal windows, each of which sees
-    ``context_frames`` more on both sides; frames of all windows lie on the one grid of the whole clip.
+    ``padding`` zeros on both sides. A clip of more than ``max_frames`` is cut into windows of equal length that overlap
+    by twice ``context_frames`` or more; each gives the frames up to the middle of its overlaps. All lie on the one grid
+    of the whole clip. docs/encoders.md says how far such frames are from those of the clip in one piece.
     """
 
     field = 400  # samples that one frame needs
     padding = 0  # zeros before and after the clip
-    max_frames = 1500  # 30 s: attention costs the square of this
-    context_frames = 150  # 3 s
+    max_frames = 1500  # of a window, 30 s: attention costs the square of this
+    context_frames = 75  # that a window sees, but does not give, on either side; the positions of HuBERT look 64 far
+    always_max_frames = False  # the network computes ``max_frames`` however short its input is
     batch_frames = {"cpu": 2000, "cuda": 12000}  # frames held in one batch, zeros included; bounds the memory
     perturbed_copies = 0  # further units per clip that preprocessing makes from copies with another timbre
 
@@ -96,11 +99,19 @@ class SpeechEncoder(ABC):
         return F.pad(wav[max(0, start) : min(end, len(wav))], (max(0, -start), max(0, end - len(wav))))
 
     def _windows(self, clip: int, n_frames: int) -> Iterator[Window]:
-        n_windows = -(-n_frames // self.max_frames)
-        for i in range(n_windows):
-            start, end = i * n_frames // n_windows, (i + 1) * n_frames // n_windows
-            left, right = max(0, start - self.context_frames), min(n_frames, end + self.context_frames)
-            yield Window(clip, start, end, left, right)
+        if n_frames <= self.max_frames:
+            yield Window(clip, 0, n_frames, 0, n_frames)
+            return
+        overlap = 2 * self.context_frames
+        assert overlap < self.max_frames, "windows that are all context"
+        n_windows = -(-(n_frames - overlap) // (self.max_frames - overlap))
+        width = -(-(n_frames - overlap) // n_windows) + overlap
+        if self.always_max_frames:
+            width = self.max_frames  # more context at the same price
+        lefts = [i * (n_frames - width) // (n_windows - 1) for i in range(n_windows)]
+        cuts = [(left + width + following) // 2 for left, following in pairwise(lefts)]
+        for left, start, end in zip(lefts, [0, *cuts], [*cuts, n_frames], strict=True):
+            yield Window(clip, start, end, left, left + width)
 
     def _batches(self, wavs: list[Tensor]) -> Iterator[list[Window]]:
         """Windows of all clips, similar lengths together, no more than ``batch_frames`` at once."""
@@ -109,7 +120,8 @@ class SpeechEncoder(ABC):
         limit = self.batch_frames.get(self.device.type, self.batch_frames["cpu"])
         batch: list[Window] = []
         for w in windows:
-            if batch and (len(batch) + 1) * (w.right - w.left) > limit:
+            cost = self.max_frames if self.always_max_frames else w.right - w.left
+            if batch and (len(batch) + 1) * cost > limit:
                 yield batch
                 batch = []
             batch.append(w)

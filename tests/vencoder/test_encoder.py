@@ -1,14 +1,29 @@
 """What holds for every encoder: the registry, frame counts, windows and batches, and the messages of errors."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 import vencoder
 from common import pretrained
-from common.registry import NotAvailableError
 from vencoder.encoder import SpeechEncoder
 
+ROOT = Path(__file__).resolve().parents[2]
+ENCODE_MINUTES = """
+import sys
+from pathlib import Path
+import torch
+from vencoder.contentvec import ContentVec
+n_samples = int(sys.argv[1]) * 60 * 16000
+encoder = ContentVec(Path("tests/golden/contentvec_files/contentvec_tiny.pt"), torch.device("cpu"), layer=2)
+units = encoder.encode(torch.rand(n_samples))
+assert units.shape == (64, encoder.n_frames(n_samples)) and bool(units.isfinite().all())
+print(next(line.split()[1] for line in Path("/proc/self/status").open() if line.startswith("VmHWM")))  # kB
+"""
 NAMES_OF_4_1 = {
     **{"vec768l12": 768, "vec256l9": 256, "hubertsoft": 256, "whisper-ppg": 1024, "whisper-ppg-large": 1280},
     **{"cnhubertlarge": 1024, "dphubert": 768, "wavlmbase+": 768, "vec256l9-onnx": 256, "vec256l12-onnx": 256},
@@ -35,15 +50,29 @@ class PaddedFrameSums(FrameSums):
     padding = 40
 
 
+class FixedFrameSums(FrameSums):
+    """Has the limits of Whisper: no window is longer, and what is shorter costs as much."""
+
+    field, always_max_frames = 320, True
+
+
+class Convolutions(SpeechEncoder):
+    """What comes before attention in a network: frames, then a convolution that sees three more on both sides."""
+
+    max_frames, context_frames, padding = 20, 3, 40
+
+    def __init__(self) -> None:
+        super().__init__(4, torch.device("cpu"))
+        self.frames = torch.nn.Conv1d(1, 4, self.field, stride=320)
+        self.near = torch.nn.Conv1d(4, 4, 2 * self.context_frames + 1, padding=self.context_frames)
+
+    def encode_padded(self, wavs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        return self.near(self.frames(wavs.unsqueeze(1)))
+
+
 def test_registry_has_every_name_of_4_1():
     assert {name: vencoder.SPEECH_ENCODERS[name].dim for name in NAMES_OF_4_1} == NAMES_OF_4_1
-    assert set(vencoder.SPEECH_ENCODERS) - set(NAMES_OF_4_1) == {"cepstral"}
-
-
-@pytest.mark.parametrize("name", [n for n, entry in vencoder.SPEECH_ENCODERS.items() if entry.target is None])
-def test_later_names_say_so(name):
-    with pytest.raises(NotAvailableError, match="not available yet; available now: vec768l12"):
-        vencoder.build(name, "cpu")
+    assert all(entry.target for entry in vencoder.SPEECH_ENCODERS.values())
 
 
 def test_build_errors(tmp_path):
@@ -69,15 +98,58 @@ def test_weights_are_known_to_the_table_of_pretrained_files():
     assert needed <= set(pretrained.FILES)
 
 
-@pytest.mark.parametrize("encoder", [FrameSums(), PaddedFrameSums()])
+@pytest.mark.parametrize("encoder", [FrameSums(), PaddedFrameSums(), FixedFrameSums()])
 @pytest.mark.parametrize("n_samples", [400, 719, 720, 16000, 6720, 6400, 100_001])
 def test_windows_are_invisible(encoder, n_samples):
-    wav = torch.randn(n_samples)
-    n_frames = (n_samples + 2 * encoder.padding - 400) // 320 + 1
-    padded = torch.nn.functional.pad(wav, (encoder.padding, encoder.padding)).unfold(0, 400, 320)
+    wav, field = torch.randn(n_samples), encoder.field
+    n_frames = (n_samples + 2 * encoder.padding - field) // 320 + 1
+    padded = torch.nn.functional.pad(wav, (encoder.padding, encoder.padding)).unfold(0, field, 320)
     units = encoder.encode(wav)
     assert units.shape == (2, n_frames) and encoder.n_frames(n_samples) == n_frames
     torch.testing.assert_close(units, torch.stack([padded.mean(1), padded.amax(1)]))
+
+
+def test_windows_of_a_network_that_sees_as_far_as_its_context():
+    encoder, wav = Convolutions(), torch.randn(100_001)
+    in_windows = encoder.encode(wav)
+    encoder.context_frames = 2
+    with pytest.raises(AssertionError):
+        torch.testing.assert_close(encoder.encode(wav), in_windows, rtol=0, atol=1e-4)
+    encoder.max_frames = 1000
+    torch.testing.assert_close(encoder.encode(wav), in_windows, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("encoder", [FrameSums(), FixedFrameSums()])
+@pytest.mark.parametrize("n_frames", [1, 19, 20, 21, 34, 35, 48, 49, 1000, 90_000])
+def test_windows_keep_to_their_limits(encoder, n_frames):
+    windows = list(encoder._windows(0, n_frames))
+    assert [w.start for w in windows] == [0, *(w.end for w in windows[:-1])] and windows[-1].end == n_frames
+    assert {w.right - w.left for w in windows} == {min(n_frames, 20)} or not encoder.always_max_frames
+    assert len({w.right - w.left for w in windows}) == 1 and windows[0].right - windows[0].left <= 20
+    for w in windows:
+        assert w.left == w.start == 0 or w.start - w.left >= 3
+        assert w.right == w.end == n_frames or w.right - w.end >= 3
+    assert len(windows) == max(1, -(-(n_frames - 6) // 14))  # no fewer would do
+
+
+def test_windows_that_are_all_context():
+    encoder = FrameSums()
+    encoder.context_frames = 10
+    with pytest.raises(AssertionError, match="windows that are all context"):
+        encoder.encode(torch.zeros(16000))
+    assert encoder.encode(torch.zeros(6480)).shape == (2, 20)
+
+
+@pytest.mark.slow
+def test_half_an_hour_takes_no_more_memory_than_its_audio_and_its_units():
+    """The peak of a process that encoded one minute, and of one that encoded thirty."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("peak memory is read where Linux tells it")
+    peaks = [
+        1e3 * int(subprocess.check_output([sys.executable, "-c", ENCODE_MINUTES, str(n)], cwd=ROOT)) for n in (1, 30)
+    ]
+    audio, units = 29 * 60 * 16000 * 4, 29 * 60 * 50 * 64 * 4  # bytes
+    assert peaks[1] - peaks[0] < audio + units + 50e6, peaks
 
 
 def test_batches_are_bounded_and_in_order():
