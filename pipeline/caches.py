@@ -6,7 +6,7 @@ Letters: F frames of the clip, D unit channels, N unit frames at 50 per second, 
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -93,35 +93,32 @@ def _perturbed_copies(speech_encoder: str) -> int:
     return int(getattr(import_module(module), cls).perturbed_copies) if module else 0
 
 
-def _encoder_weights(name: str) -> Path | None:
+def _encoder_weights(name: str) -> list[Path]:
     weights = SPEECH_ENCODERS[name].weights
-    return pretrained.FILES[weights].path if weights else None
+    return [pretrained.FILES[weights].path] if weights else []
 
 
-def _predictor_weights(name: str) -> Path | None:
-    if name == "fcpe":
-        return _fcpe_weights()
-    weights = F0_PREDICTORS[name].weights
-    return pretrained.FILES[weights].path if weights else None
+def _predictor_weights(name: str) -> list[Path]:
+    """What the predictor reads: its module tells where that is not simply the file that the table has for it."""
+    entry = F0_PREDICTORS[name]
+    module = import_module((entry.target or "").partition(":")[0])
+    if find := getattr(module, "weight_files", None):
+        return _found(find)
+    return [pretrained.FILES[entry.weights].path] if entry.weights else []
 
 
 @functools.cache
-def _fcpe_weights() -> Path | None:
-    """The one file that is found in either of two places."""
-    from modules.f0 import fcpe
-
+def _found(find: Callable[[], list[Path]]) -> list[Path]:
     try:
-        return fcpe.find_weights(None)
-    except FileNotFoundError:
-        return None
+        return find()
+    except (FileNotFoundError, ValueError):  # whoever builds the predictor says so
+        return []
 
 
-def _digest_of(weights: Path | None) -> str:
-    """Size and SHA-1 of the ends of a weights file; "" where there is none."""
-    if weights is None or not weights.is_file():
-        return ""
-    status = weights.stat()
-    return _ends_digest(weights, status.st_size, status.st_mtime_ns)
+def _digest_of(weights: list[Path]) -> str:
+    """Size and SHA-1 of the ends of weights files; "" where there are none."""
+    there = [(path, path.stat()) for path in weights if path.is_file()]
+    return " ".join(_ends_digest(path, status.st_size, status.st_mtime_ns) for path, status in there)
 
 
 @functools.cache

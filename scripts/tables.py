@@ -38,24 +38,24 @@ def registries() -> list[Registry]:
 
 
 def encoder_rows() -> Rows:
-    yield "name", "units", "what it is", "weights file", "available"
+    yield "name", "units", "what it is", "needs"
     for name, entry in SPEECH_ENCODERS.items():
-        yield f"`{name}`", str(entry.dim), entry.note, _weights(entry), _status(entry)
+        yield f"`{name}`", str(entry.dim), entry.note, _needs(entry)
 
 
 def predictor_rows() -> Rows:
-    yield "name", "what it is", "weights file", "available"
+    yield "name", "what it is", "needs"
     for name, entry in F0_PREDICTORS.items():
-        yield f"`{name}`", entry.note, _weights(entry), _status(entry)
+        yield f"`{name}`", entry.note, _needs(entry)
 
 
 def decoder_rows() -> Rows:
-    yield "name", "key of the configuration", "what it is", "weights file", "available"
+    yield "name", "key of the configuration", "what it is", "needs", "available"
     for name, entry in DECODERS.items():
-        yield f"`{name}`", "`model.vocoder_name`", entry.note, _weights(entry), _status(entry)
+        yield f"`{name}`", "`model.vocoder_name`", entry.note, _needs(entry), "yes"
     for name, entry in VOCODERS.items():
         status = "loads; what uses it, shallow diffusion, does not exist yet"
-        yield f"`{name}`", "`vocoder.type`", entry.note, _weights(entry), status
+        yield f"`{name}`", "`vocoder.type`", entry.note, _needs(entry), status
 
 
 def pretrained_rows() -> Rows:
@@ -73,12 +73,10 @@ TABLES: dict[str, Callable[[], Rows]] = {
 }
 
 
-def _status(entry: Entry) -> str:
-    return "yes" if entry.target else "not yet"
-
-
-def _weights(entry: Entry) -> str:
-    return f"`{FILES[entry.weights].file}`" if entry.weights else "none"
+def _needs(entry: Entry) -> str:
+    file = [f"`{FILES[entry.weights].file}`"] if entry.weights else []
+    package = [f"`pip install {entry.package}`"] if entry.package else []
+    return ", ".join(file + package) or "nothing"
 
 
 def _size(entry: PretrainedFile) -> str:

@@ -5,7 +5,7 @@ CHINESE = {
     "name": "名称",
     "units": "维度",
     "what it is": "说明",
-    "weights file": "权重文件",
+    "needs": "需要",
     "available": "本版可用",
     "key of the configuration": "配置项",
     "file": "文件",
@@ -14,9 +14,8 @@ CHINESE = {
     "licence": "许可",
     "needed by": "用途",
     "yes": "是",
-    "not yet": "尚未",
     "loads; what uses it, shallow diffusion, does not exist yet": "可以加载；使用它的浅扩散尚不可用",
-    "none": "无",
+    "nothing": "无",
     "not stated": "未注明",
     # encoders
     "ContentVec, layer 12; the default of 4.1": "ContentVec 第 12 层；4.1 的默认编码器",
@@ -40,7 +39,10 @@ CHINESE = {
     "WORLD, slower, few gaps": "WORLD，较慢，断点少",
     "U-Net, the most robust to noise": "U-Net，抗噪最好",
     "network, fast; the weights in torchfcpe reach 1100 Hz": "神经网络，快；torchfcpe 自带权重，上限 1100 Hz",
-    "pitch re-drawn by a DiffSinger model": "由 DiffSinger 模型重新生成音高",
+    "notes heard by SOME, pitch re-drawn by a DiffSinger voicebank (in pretrain/ds_enhance)": (
+        "由 SOME 识别音符，再由 DiffSinger 声库重新生成音高（放在 pretrain/ds_enhance）"
+    ),
+    "what several of them agree on: fewest octave errors": "综合多个预测器，八度错误最少",
     # decoders and vocoders
     "leaky ReLU": "leaky ReLU 激活",
     "anti-aliased snake": "抗混叠的 snake 激活",
@@ -57,6 +59,16 @@ CHINESE = {
     "encoder cnhubertlarge": "编码器 cnhubertlarge",
     "encoder dphubert": "编码器 dphubert",
     "encoder wavlmbase+": "编码器 wavlmbase+",
+    "encoder vec256l9-onnx": "编码器 vec256l9-onnx",
+    "encoder vec256l12-onnx": "编码器 vec256l12-onnx",
+    "encoder vec768l9-onnx": "编码器 vec768l9-onnx",
+    "encoder vec768l12-onnx": "编码器 vec768l12-onnx",
+    "encoder hubertsoft-onnx": "编码器 hubertsoft-onnx",
+    "f0 predictor dspitch (hears the notes)": "f0 预测器 dspitch（识别音符）",
+    "f0 predictor dspitch (the dspitch part of an OpenUtau DiffSinger voicebank: this and the files it names)": (
+        "f0 预测器 dspitch（OpenUtau DiffSinger 声库的 dspitch 部分：此文件及其所列文件）"
+    ),
+    "the voicebank's": "随声库",
     "f0 predictor rmvpe": "f0 预测器 rmvpe",
     "f0 predictor rmvpe (the half-precision weights that RVC uses)": "f0 预测器 rmvpe（RVC 使用的半精度权重）",
     "f0 predictor rmvpe (the weights of the first 4.1 releases, superseded by rmvpe)": (

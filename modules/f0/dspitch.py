@@ -62,6 +62,12 @@ class Melody(NamedTuple):
     voiced: NDArray[np.bool_]
 
 
+def weight_files() -> list[Path]:
+    """The files that ``dspitch`` reads from pretrain/ds_enhance, but for those of languages and singers."""
+    bank = voicebank.read()
+    return [bank.transcriber, bank.linguistic, bank.pitch, bank.config, bank.phonemes]
+
+
 class DsPitchPredictor(F0Predictor):
     """``dspitch``; ``threshold``, ``f0_min`` and ``f0_max`` have no effect.
 

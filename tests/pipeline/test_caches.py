@@ -70,7 +70,7 @@ def test_only_what_depends_on_a_change_grows_stale(clip):
 
 @pytest.mark.parametrize(
     ("predictor", "used"),
-    [("dio", {"f0_min", "f0_max"}), ("crepe", {"f0_min", "f0_max", "f0_threshold"}), ("rmvpe", {"f0_threshold"})],
+    [("dio", {"f0_min", "f0_max"}), ("crepe", {"f0_min", "f0_max", "f0_threshold"}), ("dspitch", set())],
 )
 def test_settings_that_a_predictor_ignores_change_nothing(clip, predictor, used):
     before = fingerprint(clip, settings(predictor=predictor))
@@ -93,6 +93,18 @@ def test_other_weights_make_caches_stale(clip, tmp_path, monkeypatch):
             seen.append(fingerprint(clip, settings(**changed))[key])
         assert seen[0] == "" and len(set(seen)) == 4
         assert fingerprint(clip, settings())[key] == ""
+
+
+def test_every_file_of_a_predictor_counts(clip, tmp_path, monkeypatch):
+    files = [tmp_path / "a", tmp_path / "b"]
+    monkeypatch.setattr("modules.f0.dspitch.weight_files", lambda: files)
+    seen = []
+    for file in [None, *files]:
+        if file:
+            file.write_bytes(b"content")
+        seen.append(fingerprint(clip, settings(predictor="dspitch"))["f0_weights"])
+    assert len(set(seen)) == 3 and seen[0] == ""
+    assert fingerprint(clip, settings(predictor="auto"))["f0_weights"]  # those of the package torchfcpe
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '"text"'])
