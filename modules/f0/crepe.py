@@ -34,7 +34,7 @@ LOUDNESS_FLOOR_DB, LOUDNESS_REFERENCE_DB, LOUDNESS_RANGE_DB = -100.0, 20.0, 80.0
 
 
 class CrepePredictor(F0Predictor):
-    """``crepe``: the full model; about 11 times slower than real time on one CPU core."""
+    """``crepe``: the full model; about four times slower than real time on one CPU core (docs/pitch.md)."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -94,7 +94,9 @@ def _viterbi(confidence: NDArray[np.float32]) -> NDArray[np.int64]:
     tiny = np.finfo(np.float32).tiny  # instead of 0, so that a larger step is very unlikely but not impossible
     index = np.arange(N_BINS)
     step = np.maximum(LARGEST_STEP - np.abs(index[:, None] - index), 0)
-    log_step = np.log(step / step.sum(axis=1, keepdims=True) + tiny).T.copy()  # (to, from)
+    # Not over each row's own sum, as torchcrepe has it: that draws the path to the ends of the table, where rows are
+    # shorter, and holds it there when f0_max is near 2000 Hz.
+    log_step = np.log(step / LARGEST_STEP**2 + tiny)  # (to, from)
     log_likelihood = np.log(F.softmax(torch.from_numpy(confidence), dim=1).double().numpy() + tiny)  # (K, P)
     came_from = np.zeros(confidence.shape, np.int16)
     score = log_likelihood[0]

@@ -81,8 +81,15 @@ def test_path_search_equals_torchcrepes(monkeypatch, wavy):
     monkeypatch.setattr(torchcrepe.convert, "dither", lambda cents: cents)
     noisy = np.random.default_rng(1).random((200, crepe.N_BINS)).astype(np.float32)
     for confidence in (wavy, noisy, 5 * noisy):
+        confidence[:, :12] = confidence[:, -12:] = -np.inf  # at the ends torchcrepe's steps weigh more than ours
         theirs, _ = torchcrepe.decode.viterbi(torch.from_numpy(confidence.T.copy())[None])
         np.testing.assert_array_equal(crepe.best_path(confidence), theirs[0].numpy())
+
+
+def test_the_ends_of_the_table_do_not_draw_the_path():
+    confidence = np.zeros((60, crepe.N_BINS), np.float32)
+    confidence[:, 180] = 0.5
+    assert (crepe.best_path(confidence) == 180).all()
 
 
 @pytest.fixture
