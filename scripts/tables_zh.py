@@ -34,11 +34,13 @@ CHINESE = {
     "hubertsoft from an .onnx file": "hubertsoft，读取 .onnx 文件",
     # f0 predictors
     "convolutional, slow on a CPU (weights in the package)": "卷积网络，CPU 上较慢（权重随软件包提供）",
-    "Praat's autocorrelation, the fastest": "Praat 自相关法，最快",
+    "Praat's autocorrelation, the fastest; an octave low in creaky voices": "Praat 自相关法，最快；气泡音会低八度",
     "WORLD, fast, sensitive to noise": "WORLD，快，对噪声敏感",
-    "WORLD, slower, few gaps": "WORLD，较慢，断点少",
+    "WORLD, slower, few gaps, calls much unvoiced sound voiced": "WORLD，较慢，断点少，常把清音当作浊音",
     "U-Net, the most robust to noise": "U-Net，抗噪最好",
-    "network, fast; the weights in torchfcpe reach 1100 Hz": "神经网络，快；torchfcpe 自带权重，上限 1100 Hz",
+    "network, fast; without the file the weights in the package torchfcpe serve": (
+        "神经网络，快；没有此文件时使用 torchfcpe 自带的权重"
+    ),
     "notes heard by SOME, pitch re-drawn by a DiffSinger voicebank (in pretrain/ds_enhance)": (
         "由 SOME 识别音符，再由 DiffSinger 声库重新生成音高（放在 pretrain/ds_enhance）"
     ),

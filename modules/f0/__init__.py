@@ -10,21 +10,28 @@ if TYPE_CHECKING:
 
     from modules.f0.predictor import F0Predictor
 
+F0_MIN, F0_MAX = 50.0, 1100.0  # Hz, the default range
+
 F0_PREDICTORS = Registry(
     "f0 predictor",
     {
         "crepe": Entry("modules.f0.crepe:CrepePredictor", note="convolutional, slow on a CPU (weights in the package)"),
-        "pm": Entry("modules.f0.pm:PraatPredictor", note="Praat's autocorrelation, the fastest"),
+        "pm": Entry(
+            "modules.f0.pm:PraatPredictor", note="Praat's autocorrelation, the fastest; an octave low in creaky voices"
+        ),
         "dio": Entry("modules.f0.dio:DioPredictor", note="WORLD, fast, sensitive to noise"),
-        "harvest": Entry("modules.f0.harvest:HarvestPredictor", note="WORLD, slower, few gaps"),
+        "harvest": Entry(
+            "modules.f0.harvest:HarvestPredictor", note="WORLD, slower, few gaps, calls much unvoiced sound voiced"
+        ),
         "rmvpe": Entry("modules.f0.rmvpe:RmvpePredictor", weights="rmvpe", note="U-Net, the most robust to noise"),
         "fcpe": Entry(
             "modules.f0.fcpe:FcpePredictor",
             weights="fcpe",
-            note="network, fast; the weights in torchfcpe reach 1100 Hz",
+            note="network, fast; without the file the weights in the package torchfcpe serve",
         ),
         "dspitch": Entry(
             "modules.f0.dspitch:DsPitchPredictor",
+            weights="dspitch-some",
             package="onnxruntime",
             note="notes heard by SOME, pitch re-drawn by a DiffSinger voicebank (in pretrain/ds_enhance)",
         ),
@@ -32,8 +39,10 @@ F0_PREDICTORS = Registry(
     },
 )
 
-SEARCHING = ("pm", "dio", "harvest", "crepe")  # these look between f0_min and f0_max; others have their own range
-CONFIDENT = ("crepe", "rmvpe", "fcpe")  # these give a confidence, which the threshold is compared with
+# f0_min and f0_max bound these; networks and auto have a range of their own, which an end that is set moves
+SEARCHING = ("crepe", "pm", "dio", "harvest", "rmvpe", "fcpe", "auto")
+CONFIDENT = ("crepe", "rmvpe", "fcpe", "auto")  # these give a confidence, which the threshold is compared with
+WITH_WEIGHTS = ("rmvpe", "fcpe", "dspitch")  # these take ``weights``
 
 
 def build(
@@ -44,28 +53,27 @@ def build(
     device: "str | torch.device | None" = None,
     threshold: float = 0.05,
     weights: str | Path | None = None,
-    f0_min: float = 50.0,
-    f0_max: float = 1100.0,
+    f0_min: float = F0_MIN,
+    f0_max: float = F0_MAX,
 ) -> "F0Predictor":
     """Construct the pitch tracker called ``name``.
 
     Args:
         sample_rate: rate of the audio it will be given, Hz.
         hop_length: samples between two frames of its output.
-        threshold: confidence in 0..1 below which a frame is unvoiced (crepe, rmvpe, fcpe).
-        weights: file that replaces the one under pretrain/ (rmvpe, fcpe).
-        f0_min, f0_max: search range in Hz (pm, dio, harvest, crepe; the others have the range they were trained for).
+        threshold: confidence in 0..1 below which a frame is unvoiced (crepe, rmvpe, fcpe) or a network has no vote
+            (auto).
+        weights: what replaces the files under pretrain/ (rmvpe, fcpe: a file; dspitch: a folder).
+        f0_min, f0_max: range in Hz; what they mean for a network says `predictor.F0Predictor`.
 
     Raises:
-        ValueError: unknown name, ``weights`` for a predictor that reads none, or impossible numbers.
-        NotAvailableError: a known name whose code is not written yet.
+        ValueError: unknown name, ``weights`` for a predictor that takes none, or impossible numbers.
+        NotAvailableError: a package is missing.
         FileNotFoundError: a weight file is missing; the message says how to get it.
     """
-    extra = {}
-    if weights is not None:
-        if F0_PREDICTORS[name].weights is None:
-            raise ValueError(f"f0 predictor {name!r} reads no weight file, but weights={str(weights)!r} was given")
-        extra["weights"] = Path(weights)
+    if weights is not None and name in F0_PREDICTORS and name not in WITH_WEIGHTS:
+        raise ValueError(f"f0 predictor {name!r} reads no weight file, but weights={str(weights)!r} was given")
+    extra = {} if weights is None else {"weights": Path(weights)}
     return F0_PREDICTORS.build(
         name,
         sample_rate=sample_rate,

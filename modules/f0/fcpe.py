@@ -43,14 +43,17 @@ class FcpePredictor(SaliencePredictor):
 
     def __init__(self, *args: Any, weights: Path | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.network = load_network(find_weights(weights)).to(self.device).eval()
+        path = find_weights(weights)
+        if weights is None and path != pretrained.FILES["fcpe"].path:
+            logger.info("fcpe: no %s, so the weights inside the package torchfcpe serve", pretrained.FILES["fcpe"].path)
+        self.network = load_network(path).to(self.device).eval()
 
-    def mel(self, wav: Tensor) -> Tensor:
+    def mel(self, wav: Tensor, hop_length: int = HOP_LENGTH) -> Tensor:
         mel = vocoder_mel(
             wav,
             sample_rate=SAMPLE_RATE,
             n_fft=N_FFT,
-            hop_length=HOP_LENGTH,
+            hop_length=hop_length,
             win_length=N_FFT,
             n_mels=N_MELS,
             fmin=0,
@@ -72,8 +75,12 @@ def find_weights(weights: Path | None) -> Path:
     package = find_spec("torchfcpe")
     if package is None or pretrained.FILES["fcpe"].path.exists():
         return pretrained.require("fcpe")
-    logger.info("fcpe: no %s, so the weights inside the package torchfcpe serve", pretrained.FILES["fcpe"].path)
     return Path(str(package.origin)).parent / BUNDLED_WEIGHTS
+
+
+def weight_files() -> list[Path]:
+    """The file that ``fcpe`` reads now, which is found in either of two places."""
+    return [find_weights(None)]
 
 
 def load_network(path: Path) -> Fcpe:

@@ -14,8 +14,12 @@ class PraatPredictor(F0Predictor):
     """``pm``: the fastest predictor; frames that Praat leaves out at both ends count as unvoiced."""
 
     def raw_f0(self, wav: Array) -> NDArray[np.floating]:
+        return self.track(wav)[0]
+
+    def track(self, wav: Array) -> tuple[NDArray[np.floating], float]:
+        """wav (T,) -> (K,) Hz, 0 where unvoiced, and the seconds at which the first of these frames lies."""
         if len(wav) <= PERIODS_PER_WINDOW / self.f0_min * self.sample_rate:
-            return np.zeros(0)
+            return np.zeros(0), 0.0
         sound = parselmouth.Sound(wav.astype(np.float64), self.sample_rate)
         pitch = sound.to_pitch_ac(
             time_step=self.hop_length / self.sample_rate,
@@ -23,7 +27,7 @@ class PraatPredictor(F0Predictor):
             pitch_floor=self.f0_min,
             pitch_ceiling=self.f0_max,
         )
-        return pitch.selected_array["frequency"]
+        return pitch.selected_array["frequency"], pitch.t1
 
     def resize(self, track: NDArray[np.floating], n_frames: int) -> NDArray[np.floating]:
         """Praat's frames lie at the right distance already: centre them, padding with unvoiced frames."""

@@ -4,6 +4,7 @@ Letters: T samples, F frames of the caller's grid (F = T // hop_length), K frame
 f0 is in Hz; uv is 1 where voiced, 0 where not (the meaning it has in the .f0.npy files).
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from common import devices
+from modules.f0 import F0_MAX, F0_MIN
 
 Array = NDArray[np.float32]
 
@@ -21,6 +23,11 @@ class F0Predictor(ABC):
     """A pitch tracker for mono audio.
 
     Members implement ``raw_f0``; ``resize`` says how their own track gets onto the caller's frames.
+
+    Args:
+        f0_min, f0_max: range in Hz. pm, dio, harvest and crepe search in it. rmvpe, fcpe and auto have ranges of
+            their own, which hold at an end that is left at its default; an end that is set replaces theirs, further
+            out or further in. A note outside the range is called unvoiced, or mistaken for one within.
 
     Raises:
         ValueError: a rate, a hop or a range that is not positive, or ``f0_max`` not above ``f0_min``.
@@ -33,8 +40,8 @@ class F0Predictor(ABC):
         *,
         device: str | torch.device | None = None,
         threshold: float = 0.05,
-        f0_min: float = 50.0,
-        f0_max: float = 1100.0,
+        f0_min: float = F0_MIN,
+        f0_max: float = F0_MAX,
     ) -> None:
         if sample_rate < 1 or hop_length < 1:
             raise ValueError(f"sample_rate and hop_length must be positive, got {sample_rate} and {hop_length}")
@@ -45,6 +52,12 @@ class F0Predictor(ABC):
         self.sample_rate, self.hop_length = sample_rate, hop_length
         self.device = devices.resolve(device)
         self.threshold, self.f0_min, self.f0_max = threshold, f0_min, f0_max
+
+    @property
+    def set_range(self) -> tuple[float, float]:
+        """``f0_min`` and ``f0_max`` in Hz, 0 and infinity for an end that was left at its default."""
+        low = 0.0 if self.f0_min == F0_MIN else self.f0_min
+        return low, math.inf if self.f0_max == F0_MAX else self.f0_max
 
     @abstractmethod
     def raw_f0(self, wav: Array) -> NDArray[np.floating]:
@@ -121,9 +134,9 @@ def track_in_windows(
 ) -> NDArray[np.floating]:
     """Track long audio in pieces, so that memory does not grow with its length.
 
-    ``track`` maps (T,) to at least T // hop_length + 1 frames centred on multiples of ``hop_length``. Audio of up
-    to ``window_frames + 2 * context_frames`` frames goes through in one piece; each piece of longer audio is given
-    ``context_frames`` more on both sides, whose results are dropped.
+    ``track`` maps (T,) to at least T // hop_length + 1 frames centred on multiples of ``hop_length``, the first axis
+    of what it returns. Audio of up to ``window_frames + 2 * context_frames`` frames goes through in one piece; each
+    piece of longer audio is given ``context_frames`` more on both sides, whose results are dropped.
     """
     n_frames = len(wav) // hop_length + 1
     if n_frames <= window_frames + 2 * context_frames:

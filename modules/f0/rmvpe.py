@@ -37,8 +37,8 @@ class RmvpePredictor(SaliencePredictor):
         self.network = load_network(pretrained.require("rmvpe", weights)).to(self.device).eval()
         self.filters = mel_filterbank(SAMPLE_RATE, N_FFT, N_MELS, fmin=30, fmax=8000, htk=True).to(self.device)
 
-    def mel(self, wav: Tensor) -> Tensor:
-        return log_mel(self.filters @ stft_power(wav, N_FFT, HOP_LENGTH, center=True).sqrt())
+    def mel(self, wav: Tensor, hop_length: int = HOP_LENGTH) -> Tensor:
+        return log_mel(self.filters @ stft_power(wav, N_FFT, hop_length, center=True).sqrt())
 
     def salience(self, mel: Tensor) -> Tensor:
         return self.network(mel)

@@ -31,7 +31,7 @@ logger = logging.getLogger("train_encoder")
 
 WARM_UP = 200  # steps
 HEADS_FASTER = 3.0  # an adversary that lags behind teaches nothing
-FIRST_SHARPNESS = 2.0  # of the bottleneck, in the first third; with the final one from the start it learns slowly
+SHARPNESS = (2.0, 4.0)  # of the bottleneck in the first and in the last third of the training
 NOISE = 0.5  # standard deviation, before the squashing; that of a channel is 1
 CLIP = 1.0  # norm of the gradient
 SMOOTHING = 0.98  # of the losses in the log
@@ -45,7 +45,6 @@ class Training:
         self.weights = replace(Weights(), **{name: value for name, value in args.weight})
         torch.manual_seed(args.seed)
         self.net = ContentNet(Architecture(**args.architecture)).to(device)
-        self.final_sharpness = self.net.sharpness
         self.heads = Heads(self.net.bottleneck.out_features, n_voices).to(device)
         groups = [{"params": list(self.net.parameters())}, {"params": list(self.heads.parameters())}]
         self.optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, betas=(0.9, 0.98), weight_decay=0.02)
@@ -58,8 +57,8 @@ class Training:
 
     def sharpness(self) -> float:
         """Of the bottleneck's tanh at this step: it grows in the middle third of the training."""
-        risen = min(1.0, max(0.0, 3.0 * self.step / self.total - 1.0))
-        return FIRST_SHARPNESS + risen * (self.final_sharpness - FIRST_SHARPNESS)
+        first, last = SHARPNESS
+        return first + (last - first) * min(1.0, max(0.0, 3.0 * self.step / self.total - 1.0))
 
     def update(self, corpus: list[Utterance], class_weights: Tensor, *, seed: int, pairs: int) -> dict[str, float]:
         """One step; returns the terms of its loss."""
@@ -132,9 +131,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--corpus", type=Path, required=True, help="folder that scripts.embedded.corpus made")
     parser.add_argument("--state", type=Path, required=True, help="folder of the training's own checkpoint")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the weights")
-    parser.add_argument("--steps", type=int, default=8000, help="steps in all")
+    parser.add_argument("--steps", type=int, default=3200, help="steps in all")
     parser.add_argument("--until", type=int, help="stop at this step; the rates are still those of --steps")
-    parser.add_argument("--pairs", type=int, default=8, help="a step takes this many pairs of 3 s, or as much audio")
+    parser.add_argument("--pairs", type=int, default=6, help="a step takes this many pairs of 3 s, or as much audio")
     parser.add_argument("--learning_rate", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save_every", type=int, default=500, help="steps")

@@ -70,6 +70,13 @@ def test_f0_max_opens_the_range_above_1100_hz(name):
 
 
 @pytest.mark.parametrize("name", CLASSIC)
+def test_f0_min_opens_the_range_below_50_hz(name):
+    f0_hz, uv = f0.build(name, device="cpu", f0_min=35.0).compute_f0_uv(harmonic_tone(43.7, 0.6))
+    assert uv[8:-8].all()
+    assert cents(f0_hz[8:-8], 43.7).max() < 10
+
+
+@pytest.mark.parametrize("name", CLASSIC)
 def test_f0_max_closes_the_range(name):
     f0_hz, uv = f0.build(name, device="cpu", f0_max=300.0).compute_f0_uv(harmonic_tone(440.0, 0.5))
     assert (f0_hz <= 330.0).all()

@@ -97,6 +97,26 @@ def test_bundled_weights_on_tones(bundled, hz):
     assert np.median(cents(f0_hz, hz)) < 8
 
 
+@pytest.fixture(scope="module")
+def wide():
+    return f0.build("fcpe", device="cpu", f0_min=40.0, f0_max=2000.0)
+
+
+@pytest.mark.parametrize("hz", [42.0, 46.2, 51.9, 58.3, 110.0, 440.0, 880.0, 932.3, 1108.7, 1318.5, 1568.0, 1864.7])
+@pytest.mark.parametrize("semitones", [0.0, 0.6])
+def test_a_wide_range_reaches_basses_and_sopranos(wide, hz, semitones):
+    vibrato = hz * 2 ** (semitones / 12 * np.sin(2 * np.pi * 5.5 * np.arange(SAMPLE_RATE // 2) / SAMPLE_RATE))
+    f0_hz, uv = wide.compute_f0_uv(harmonic_tone(vibrato, 0.5))
+    assert uv[2:-2].all()
+    error = cents(f0_hz, vibrato[::HOP_LENGTH][: len(f0_hz)])
+    assert np.median(error) < 10 and np.mean(error[2:-2] < 50) > 0.95
+
+
+def test_a_wide_range_changes_little_between(bundled, wide):
+    wav = harmonic_tone(np.geomspace(70, 850, SAMPLE_RATE), 1.0)
+    np.testing.assert_array_equal(wide.raw_f0(wav)[2:-2], bundled.raw_f0(wav)[2:-2])
+
+
 def test_bundled_weights_follow_a_glide_and_a_pause(bundled):
     hz = np.concatenate([np.geomspace(150, 300, SAMPLE_RATE), np.full(SAMPLE_RATE // 2, 200.0)])
     wav = harmonic_tone(hz, 1.5)
@@ -130,13 +150,18 @@ def test_long_audio_in_windows_equals_the_whole(bundled, monkeypatch):
 
 def test_the_users_file_wins_and_the_package_is_named_otherwise(monkeypatch, tmp_path, weights, caplog):
     monkeypatch.setitem(pretrained.FILES, "fcpe", replace(pretrained.FILES["fcpe"], root=tmp_path))
-    with caplog.at_level(logging.INFO):
-        assert fcpe.find_weights(None).name == fcpe.BUNDLED_WEIGHTS.name
-    assert len(caplog.messages) == 1 and "torchfcpe" in caplog.text
     theirs = pretrained.FILES["fcpe"].path
+    with caplog.at_level(logging.INFO):
+        bundled = fcpe.find_weights(None)
+        f0.build("fcpe", device="cpu")
+        f0.build("fcpe", device="cpu", weights=bundled)
+    assert bundled.name == fcpe.BUNDLED_WEIGHTS.name
+    assert caplog.messages == [f"fcpe: no {theirs}, so the weights inside the package torchfcpe serve"]
     theirs.parent.mkdir(parents=True)
     theirs.write_bytes(weights.read_bytes())
     assert fcpe.find_weights(None) == theirs
+    f0.build("fcpe", device="cpu")
+    assert len(caplog.messages) == 1
 
 
 @pytest.mark.parametrize(

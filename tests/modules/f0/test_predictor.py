@@ -85,6 +85,13 @@ def test_impossible_settings_are_refused(kwargs):
         stored([], **kwargs)
 
 
+def test_an_end_of_the_range_is_set_when_it_is_not_the_default():
+    assert stored([]).set_range == (0.0, np.inf)
+    assert stored([], f0_min=50.0, f0_max=1100.0).set_range == (0.0, np.inf)
+    assert stored([], f0_min=60.0).set_range == (60.0, np.inf)
+    assert stored([], f0_max=900.0).set_range == (0.0, 900.0)
+
+
 @pytest.mark.parametrize("n_frames", [130, 171])
 def test_nearest_grid_matches_the_reference(n_frames):
     expected = Case("rmvpe").arrays("decode.npz")
