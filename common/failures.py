@@ -1,6 +1,8 @@
 """What to say of one item of a batch job that failed, wherever the rest goes on."""
 
 import logging
+import reprlib
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -23,3 +25,11 @@ def reason(error: BaseException, item: object = "") -> str:
     if isinstance(error, (ValueError, OSError)) and not isinstance(error, UnicodeError) and line:
         return line
     return f"{type(error).__name__}: {line}".removesuffix(": ")
+
+
+def shown(value: Any) -> str:
+    """A value out of a file, cut to what a message can hold, whatever the file's author put there."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # Python writes out no number of more than 4300 digits
+        return "a number that is too long to show"

@@ -1,7 +1,10 @@
 """Names of the files that the stages hand to one another, and how the small ones are read and written."""
 
+import itertools
 import json
 import os
+import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,6 +69,13 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: object, *, indent: int = 1) -> None:
     """Write ``content`` as JSON, every letter as itself. Raises ValueError as `write_text` does."""
     write_text(path, json.dumps(content, indent=indent, ensure_ascii=False))
+
+
+def keep_copy(path: Path) -> Path:
+    """Copy a file that is to be written anew: returns the copy, ``<name>.bak-<time>``, with -2, -3 ... if need be."""
+    first = path.with_name(f"{path.name}.bak-{time.strftime('%Y%m%d-%H%M%S')}")
+    names = itertools.chain([first], (first.with_name(f"{first.name}-{i}") for i in itertools.count(2)))
+    return shutil.copy2(path, next(name for name in names if not name.exists()))
 
 
 def remove_parts(folder: Path) -> None:

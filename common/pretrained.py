@@ -10,12 +10,9 @@ import logging
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
-import yaml
-
-from common import devices, download, onnx_sessions, unpickle
+from common import devices, download, onnx_sessions, unpickle, voicebank
 from common.logs import run_script, setup_logging
 from common.pretrained_files import FILES, READY, PretrainedFile
 from common.registry import NotAvailableError
@@ -78,11 +75,16 @@ def problem_of(entry: PretrainedFile) -> str | None:
     """What is wrong with the file that lies in the place of ``entry``; None when nothing is known to be.
 
     Where no checksum is published, the file is at least read: one that was cut off shows.
+
+    Raises:
+        NotAvailableError: the package that reads it is missing.
     """
     try:
         download.verify(entry.path, sha256=entry.sha256, size=entry.size)
         if not entry.sha256:
             _read(entry.path)
+    except NotAvailableError:
+        raise
     except ValueError as error:
         return str(error)
     return None
@@ -91,33 +93,33 @@ def problem_of(entry: PretrainedFile) -> str | None:
 def _read(path: Path) -> None:
     """Raise ValueError for a file that is damaged or cut off, of the kinds that the table has."""
     if path.suffix == ".onnx":
-        with suppress(NotAvailableError):  # without onnxruntime nothing can be said
-            onnx_sessions.open_session(path, devices.resolve("cpu"))
+        onnx_sessions.open_session(path, devices.resolve("cpu"))
     elif zipfile.is_zipfile(path):  # each record has a checksum, which costs less than building the tensors
         with zipfile.ZipFile(path) as archive:
             try:
                 damaged = archive.testzip()
             except (zipfile.BadZipFile, zlib.error, EOFError) as error:
                 raise ValueError(f"{path} is damaged: {error}") from None
-        if damaged:
-            raise ValueError(f"{path} is damaged: its record {damaged} does not have the checksum written there")
-    elif path.suffix == ".yaml":
-        with path.open(encoding="utf-8") as file:
-            try:
-                content = yaml.safe_load(file)
-            except (yaml.YAMLError, UnicodeDecodeError) as error:
-                raise ValueError(f"{path} is no YAML: {error}") from None
-        if not isinstance(content, dict):
-            raise ValueError(f"{path} is no table of settings")
+            if damaged:
+                raise ValueError(f"{path} is damaged: its record {damaged} does not have the checksum written there")
+            if not any(name.endswith("data.pkl") for name in archive.namelist()):
+                raise ValueError(f"{path} is an archive, not a model: unpack it, and put what is in it here")
     else:
         unpickle.read_file(path)
 
 
 def state_of(entry: PretrainedFile) -> str:
-    """ "missing", "ok", "ok to read, checksum unknown", "is NAME" (another entry for this place) or "WRONG: ..."."""
+    """What is to be said of a file: one of
+
+    "missing", "ok", "ok to read, checksum unknown", "is NAME" (another entry for this place), "WRONG: ...", or
+    "not read: ..." where a package is missing that reads it.
+    """
     if not all(path.is_file() for path in entry.paths):
         return "missing"
-    problem = problem_of(entry)
+    try:
+        problem = problem_of(entry)
+    except NotAvailableError as error:
+        return f"not read: {error}"
     if problem is None:
         return "ok" if entry.sha256 else "ok to read, checksum unknown"
     others = (other for other in FILES.values() if other.path == entry.path and other.sha256)
@@ -148,7 +150,7 @@ def main(argv: list[str] | None = None) -> int:
     for name in args.names:
         try:
             get(FILES[name])
-        except OSError as error:
+        except (OSError, NotAvailableError) as error:
             logger.error("%s", error)
             failed += 1
     return 1 if failed else 0
@@ -170,6 +172,7 @@ def _check(names: list[str]) -> int:
         logger.error("unknown: %s; known are: %s", ", ".join(unknown), ", ".join(FILES))
         return 1
     states = {name: state_of(FILES[name]) for name in names or FILES}
+    shown = list(states.values())
     others = [name for name in states if names or not FILES[name].serves]
     if not names:
         print("speech encoders and f0 predictors")  # noqa: T201
@@ -177,11 +180,27 @@ def _check(names: list[str]) -> int:
         for member in members:
             for state, advice in member_states(member, states):
                 print(f"  {member:<26}{state:<9}{advice}")  # noqa: T201
+                shown.append(state)
         print("other files")  # noqa: T201
     for name in others:
         print(f"  {name:<26}{states[name]}")  # noqa: T201
     bad = ("WRONG", "missing") if names else ("WRONG",)
-    return 1 if any(state.startswith(bad) for state in states.values()) else 0
+    return 1 if any(state.startswith(bad) for state in shown) else 0
+
+
+def voicebank_state() -> tuple[str, str]:
+    """State and advice for ``dspitch``, whose files are found in several layouts."""
+    try:
+        bank = voicebank.read()
+        for model in (bank.transcriber, bank.linguistic, bank.pitch):
+            _read(model)
+    except FileNotFoundError as error:
+        return "missing", " ".join(str(error).split())
+    except NotAvailableError as error:
+        return "missing", str(error)
+    except ValueError as error:
+        return "WRONG", str(error)
+    return "ready", f"{bank.config}: ok to read"
 
 
 def _advice(entry: PretrainedFile) -> str:
@@ -193,6 +212,9 @@ def member_states(member: str, states: dict[str, str]) -> Iterator[tuple[str, st
 
     Entries of the table for one place are alternatives: any of them will do.
     """
+    if member == "dspitch":
+        yield voicebank_state()
+        return
     serving = [entry for entry in FILES.values() if member in entry.serves]
     by_place: dict[Path, list[PretrainedFile]] = {}
     for entry in serving:
@@ -208,6 +230,8 @@ def member_states(member: str, states: dict[str, str]) -> Iterator[tuple[str, st
             yield "missing", _advice(first)
         elif state.startswith("WRONG"):
             yield "WRONG", f"{state.removeprefix('WRONG: ')}; move {first.file} away, then: {_advice(first)}"
+        elif state.startswith("not read"):
+            yield "missing", state.removeprefix("not read: ")
         else:
             yield "ready", f"{first.file}: {state}"
     if not serving:

@@ -183,16 +183,9 @@ _TABLE = {
     ),
     "dspitch-some": PretrainedFile(
         "pretrain/ds_enhance/SOME.onnx",
-        "f0 predictor dspitch (hears the notes)",
+        "f0 predictor dspitch: hears the notes; a voicebank goes beside it, see docs/dspitch.md",
         NOT_STATED,
         page=f"{GITHUB}/openvpi/SOME/releases",
-        serves=("dspitch",),
-    ),
-    "dspitch-voicebank": PretrainedFile(
-        "pretrain/ds_enhance/dsconfig.yaml",
-        "f0 predictor dspitch (the dspitch part of an OpenUtau DiffSinger voicebank: this and the files it names)",
-        "the voicebank's",
-        page=f"{GITHUB}/openvpi/DiffSinger",
         serves=("dspitch",),
     ),
     # vocoders

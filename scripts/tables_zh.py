@@ -66,11 +66,9 @@ CHINESE = {
     "encoder vec768l9-onnx": "编码器 vec768l9-onnx",
     "encoder vec768l12-onnx": "编码器 vec768l12-onnx",
     "encoder hubertsoft-onnx": "编码器 hubertsoft-onnx",
-    "f0 predictor dspitch (hears the notes)": "f0 预测器 dspitch（识别音符）",
-    "f0 predictor dspitch (the dspitch part of an OpenUtau DiffSinger voicebank: this and the files it names)": (
-        "f0 预测器 dspitch（OpenUtau DiffSinger 声库的 dspitch 部分：此文件及其所列文件）"
+    "f0 predictor dspitch: hears the notes; a voicebank goes beside it, see docs/dspitch.md": (
+        "f0 预测器 dspitch：识别音符；声库放在它旁边，见 docs/dspitch.md"
     ),
-    "the voicebank's": "随声库",
     "f0 predictor rmvpe": "f0 预测器 rmvpe",
     "f0 predictor rmvpe (the half-precision weights that RVC uses)": "f0 预测器 rmvpe（RVC 使用的半精度权重）",
     "f0 predictor rmvpe (the weights of the first 4.1 releases, superseded by rmvpe)": (

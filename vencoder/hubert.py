@@ -1,7 +1,6 @@
 """What the encoders of the HuBERT family share: their files, the checks on them, and the network built from one."""
 
 import re
-import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch.nn import functional as F
 
 from common import unpickle
 from common.checkpoint import load_weights
+from common.failures import shown
 from vencoder.encoder import SpeechEncoder
 from vencoder.nets.hubert import Hubert
 from vencoder.nets.hubert_sizes import HubertKind, HubertSizes, fold_weight_norm
@@ -111,20 +111,13 @@ def _check(value: Any, wanted: Any, name: str) -> None:
         return
     if isinstance(wanted, list):
         if not isinstance(value, (list, tuple)) or len(value) != len(wanted):
-            raise ValueError(f"{name} must be a list of {len(wanted)} values, got {_shown(value)}")
+            raise ValueError(f"{name} must be a list of {len(wanted)} values, got {shown(value)}")
         for i, (item, wanted_item) in enumerate(zip(value, wanted, strict=True)):
             _check(item, wanted_item, f"{name}[{i}]")
     elif isinstance(wanted, range):
         if type(value) is not int or value not in wanted:
-            raise ValueError(f"{name} must be a whole number from {wanted[0]} to {wanted[-1]}, got {_shown(value)}")
+            raise ValueError(f"{name} must be a whole number from {wanted[0]} to {wanted[-1]}, got {shown(value)}")
     else:
         choices = wanted if isinstance(wanted, tuple) else (wanted,)
         if not any(type(value) is type(choice) and value == choice for choice in choices):  # 1 is not True here
-            raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, got {_shown(value)}")
-
-
-def _shown(value: Any) -> str:
-    try:
-        return reprlib.repr(value)
-    except ValueError:  # Python writes out no number of more than 4300 digits
-        return "a number that is too long to show"
+            raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, got {shown(value)}")

@@ -16,9 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from common import audio
-from common.onnx_sessions import open_session
-from modules.f0 import voicebank
+from common import audio, onnx_sessions, voicebank
 from modules.f0.predictor import Array, F0Predictor, fill_unvoiced, resize_linear
 from modules.slicing import Chunk, cut_clips, slice_at_silences
 
@@ -207,7 +205,7 @@ class Model:
 
     def __init__(self, path: Path, device: torch.device, known: set[str], outputs: tuple[str, ...]) -> None:
         self.path, self.outputs = path, outputs
-        self.session = open_session(path, device)
+        self.session = onnx_sessions.open_session(path, device)
         self.inputs = {declared.name: declared for declared in self.session.get_inputs()}
         unknown = ", ".join(name for name, it in self.inputs.items() if name not in known or it.type not in DTYPES)
         if unknown:
@@ -228,11 +226,7 @@ class Model:
         for name, declared in self.inputs.items():
             value: NDArray[Any] = values[name].astype(DTYPES[declared.type])
             feeds[name] = value.reshape([1] * len(declared.shape)) if value.ndim == 0 else value
-        try:
-            return self.session.run(list(self.outputs), feeds)
-        except Exception as error:  # onnxruntime raises a class of its own for each of its status codes
-            why = str(error).partition("\n")[0]
-            raise ValueError(f"{self.path} cannot be run: {why}") from None
+        return onnx_sessions.run(self.session, self.outputs, feeds, where=self.path)
 
 
 def pieces(wav: Array) -> Iterator[Chunk]:

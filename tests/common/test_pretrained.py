@@ -3,6 +3,7 @@
 import hashlib
 import io
 import shutil
+import sys
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -14,9 +15,10 @@ import numpy as np
 import pytest
 import torch
 
-from common import download, pretrained
+from common import download, pretrained, voicebank
 from common.pretrained_files import FILES, READY, PretrainedFile
 from modules.f0 import F0_PREDICTORS
+from tests.modules.f0.voicebanks import golden_folder
 from tests.parity import Case
 from vencoder import SPEECH_ENCODERS
 
@@ -250,7 +252,7 @@ def test_check_says_what_each_encoder_and_predictor_lacks(
 
 
 @pytest.mark.parametrize("how", ["cut", "changed", "empty"])
-@pytest.mark.parametrize("name", ["hubert-soft", "hubertsoft-onnx", "dspitch-voicebank", "fcpe"])
+@pytest.mark.parametrize("name", ["hubert-soft", "hubertsoft-onnx", "fcpe"])
 def test_files_without_a_checksum_are_read(
     name: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -259,8 +261,6 @@ def test_files_without_a_checksum_are_read(
     entry.path.parent.mkdir(parents=True)
     if entry.path.suffix == ".onnx":
         shutil.copy(Case("onnx_encoders").folder / "hubert-soft.onnx", entry.path)
-    elif entry.path.suffix == ".yaml":
-        entry.path.write_text("phonemes: [")
     else:
         torch.save({"a": torch.randn(3000)}, entry.path, _use_new_zipfile_serialization=name == "hubert-soft")
     whole = entry.path.read_bytes()
@@ -269,10 +269,59 @@ def test_files_without_a_checksum_are_read(
     elif how == "changed" and entry.path.suffix == ".pt":
         middle = len(whole) // 2
         entry.path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :])
-    elif entry.path.suffix != ".yaml":
+    else:
         entry.path.write_bytes(b"")
     assert pretrained.main(["check", name]) == 1
     assert "WRONG: " in capsys.readouterr().out
+
+
+def test_an_archive_is_no_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = replace(FILES["hubert-soft"], root=tmp_path)
+    monkeypatch.setitem(FILES, "hubert-soft", entry)
+    entry.path.parent.mkdir(parents=True)
+    entry.path.write_bytes(zipped("config.json"))
+    assert pretrained.main(["check", "hubert-soft"]) == 1
+    assert "is an archive, not a model: unpack it" in capsys.readouterr().out
+
+
+def test_what_cannot_be_read_without_a_package_is_not_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = replace(FILES["hubertsoft-onnx"], root=tmp_path)
+    monkeypatch.setitem(FILES, "hubertsoft-onnx", entry)
+    entry.path.parent.mkdir(parents=True)
+    entry.path.write_bytes(b"no model")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert pretrained.main(["check"]) == 0
+    state, advice = printed_states(capsys)["hubertsoft-onnx"]
+    assert state == "missing" and advice.endswith("needs a package: pip install onnxruntime")
+
+
+def test_a_voicebank_is_checked_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(voicebank, "FOLDER", tmp_path)
+
+    def checked() -> list[str]:
+        assert pretrained.main(["check"]) == (1 if damaged else 0)
+        return printed_states(capsys)["dspitch"]
+
+    damaged = False
+    assert checked()[0] == "missing"
+    golden_folder(tmp_path, "dsconfig.yaml", "linguistic.onnx", "pitch.onnx")
+    assert checked()[0] == "ready"
+    (tmp_path / "dspitch").mkdir()  # as a voicebank has it
+    for path in [path for path in tmp_path.iterdir() if path.is_file() and path.name != voicebank.TRANSCRIBER]:
+        path.rename(tmp_path / "dspitch" / path.name)
+    assert checked()[0] == "ready"
+    next((tmp_path / "dspitch").glob("*pitch.onnx")).unlink()
+    state, advice = checked()
+    assert state == "missing" and "the voicebank's pitch predictor" in advice
+    damaged = True
+    (tmp_path / "dspitch" / "dsconfig.yaml").write_text("[" * 5000)
+    assert checked()[0] == "WRONG"
 
 
 def test_list_and_table(capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,9 +37,9 @@ class Recorder:
     def __init__(self, session):
         self.session, self.feeds = session, []
 
-    def run(self, outputs, feeds):
+    def run(self, outputs, feeds, options):
         self.feeds.append(feeds)
-        return self.session.run(outputs, feeds)
+        return self.session.run(outputs, feeds, options)
 
 
 def recorded(model):

@@ -7,6 +7,7 @@ pretrain/ds_enhance under fixed names. Both are read; docs/dspitch.md shows them
 
 import json
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from common.failures import shown
 from common.pretrained_files import ROOT
 
 logger = logging.getLogger(__name__)
@@ -198,7 +200,7 @@ def _find_parts(folder: Path, config: Path, settings: Mapping[str, Any]) -> dict
 def _find(config: Path, named: str | None, names: Iterable[str]) -> Path | None:
     """The file that dsconfig.yaml names, else the one with so-vits-svc's name, whose settings keep the old name."""
     candidates = [_beside(config, name) for name in (named, *names) if name]
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if os.path.isfile(path)), None)
 
 
 def _beside(config: Path, name: str) -> Path:
@@ -209,23 +211,23 @@ def _read_config(path: Path) -> dict[str, Any]:
     """The keys of dsconfig.yaml that matter here; of the others, which belong to other models, nothing is asked."""
     try:
         content = yaml.safe_load(_read_text(path))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # impossible dates and numbers are ValueErrors
         raise ValueError(f"{path} is damaged or no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path} is no dsconfig.yaml: it has no keys")
     settings = {key: value for key, value in content.items() if value is not None}
     problems = [
-        f"{key}: expected the name of a file, got {settings[key]!r}"
+        f"{key}: expected the name of a file, got {shown(settings[key])}"
         for key in (*PARTS, "languages")
         if not isinstance(settings.get(key, ""), str)
     ]
     for key in ("sample_rate", "hop_size"):
         value = settings.get(key, 1)
         if type(value) is not int or value < 1:
-            problems.append(f"{key}: expected a whole number above 0, got {value!r}")
+            problems.append(f"{key}: expected a whole number above 0, got {shown(value)}")
     speakers = settings.get("speakers", [])
     if not isinstance(speakers, list) or not all(isinstance(name, str) for name in speakers):
-        problems.append(f"speakers: expected a list of names, got {speakers!r}")
+        problems.append(f"speakers: expected a list of names, got {shown(speakers)}")
     if problems:
         raise ValueError(f"{path}: " + "; ".join(problems))
     return settings
@@ -234,7 +236,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 def _read_ids(path: Path, what: str) -> dict[str, int]:
     try:
         content = json.loads(_read_text(path))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged or no JSON: {error}") from None
     if not isinstance(content, dict) or not all(type(value) is int for value in content.values()):
         raise ValueError(f"{path} is no list of {what}: expected a table from names to whole numbers")

@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from modules.f0 import voicebank
-from modules.f0.voicebank import Phoneme
+from common import voicebank
+from common.voicebank import Phoneme
 from tests.modules.f0.voicebanks import golden_folder
 
 
