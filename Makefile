@@ -9,7 +9,7 @@ else
 BIN := $(VENV)/bin
 endif
 
-.PHONY: install demo test test-slow lint
+.PHONY: install demo test test-slow lint embedded
 
 install: $(INSTALLED)
 
@@ -33,3 +33,8 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Trains the encoder in pretrain/embedded/encoder anew: hours on a CPU; goes on where it stopped. docs/embedded.md
+embedded: $(INSTALLED)
+	$(BIN)/python -m scripts.embedded.corpus -o embedded-work/corpus --shards 56 --jobs 2
+	$(BIN)/python -m scripts.embedded.train_encoder --corpus embedded-work/corpus --state embedded-work/state -o pretrain/embedded/encoder

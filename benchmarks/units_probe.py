@@ -12,6 +12,9 @@ For every encoder a table row of
   content     share of frames of the original whose nearest neighbour in a changed copy is at the same time, within 40
               ms (higher is better): formants up, formants down, equaliser only
   distance    mean squared distance between original and formant-shifted copy, 1 = two unrelated frames
+  phone error share of frames whose phone a small network reads wrongly (lower is better), where a .tsv beside each
+              recording says its phones (benchmarks/phone_labels.py): of other clips of the speakers it was trained on,
+              and of a speaker it has not heard, each in turn
 Speakers who only hold vowels are left out of the last two with --wordless: they have no frames to find again.
 
 Clips are split into two thirds for training and one third for testing, anew for each seed.
@@ -29,13 +32,14 @@ from torch import Tensor, nn
 
 import modules.f0
 import vencoder
+from benchmarks.phone_probe import probe_phones, read_labels
 from common import audio
 from common.logs import setup_logging
 from modules.f0.predictor import F0Predictor
 from modules.mel_processing import mel_to_hz
 from modules.perturb import apply_timbre, draw_equaliser
 from vencoder.cepstral import WARPS, CepstralEncoder
-from vencoder.encoder import HOP_LENGTH
+from vencoder.encoder import HOP_LENGTH, SpeechEncoder
 from vencoder.encoder import SAMPLE_RATE as UNITS_RATE
 
 logger = logging.getLogger(__name__)
@@ -57,6 +61,7 @@ class Clip:
     loud: np.ndarray  # (N,) bool
     f0: np.ndarray  # (N,) Hz, 0 where unvoiced
     has_words: bool = True  # a held vowel has no frames to find again
+    phones: np.ndarray | None = None  # (N,), -1 in silence
 
 
 class Unwarped(CepstralEncoder):
@@ -79,7 +84,8 @@ def read_clips(
         for path in paths[:: max(1, len(paths) // per_speaker)][:per_speaker]:
             wav = audio.load(path, SAMPLE_RATE)
             clip = make_clip(wav, index, pitch, formant_ratio=formant_ratio, rng=rng)
-            clips.append(replace(clip, has_words=folder.name not in wordless))
+            phones = read_labels(path, len(clip.loud))
+            clips.append(replace(clip, has_words=folder.name not in wordless, phones=phones))
     return [folder.name for folder in speakers], clips
 
 
@@ -124,12 +130,16 @@ def mfcc(wav: np.ndarray) -> np.ndarray:
     return np.concatenate([cepstra, slope, np.gradient(slope, axis=0)], axis=1)
 
 
-def build(name: str, device: str | None) -> Encode:
-    """The encoder called ``name``: one of the registry, or a baseline of this file."""
+def build(name: str, device: str | None, weights: Path | None = None) -> Encode:
+    """The encoder called ``name``: one of the registry, those with weights from ``weights``, or a baseline of here."""
     baselines: dict[str, Encode] = {"logmel80": log_mel, "mfcc39": mfcc}
     if name in baselines:
         return baselines[name]
-    encoder = Unwarped() if name == "cepstral-unwarped" else vencoder.build(name, device)
+    if name == "cepstral-unwarped":
+        encoder: SpeechEncoder = Unwarped()
+    else:
+        has_weights = vencoder.SPEECH_ENCODERS[name].weights is not None
+        encoder = vencoder.build(name, device, weights if has_weights else None)
     return lambda wav: encoder.encode(wav).T.cpu().numpy()
 
 
@@ -242,15 +252,29 @@ def probe_content(clips: Sequence[Clip], units: dict[str, list[np.ndarray]]) -> 
     return result
 
 
-def probe(name: str, clips: Sequence[Clip], *, seeds: int, device: str | None) -> dict[str, float]:
+def probe(name: str, encode: Encode, clips: Sequence[Clip], *, seeds: int, verbose: bool = False) -> dict[str, float]:
     """All measures of one encoder, those with a split averaged over ``seeds`` splits."""
-    encode = build(name, device)
     units = {"original": [encode(clip.original) for clip in clips]}
     for kind in COPIES:
         units[kind] = [encode(clip.copies[kind]) for clip in clips]
-    rows = [probe_frames(clips, units["original"], s) | probe_clips(clips, units, s) for s in range(seeds)]
+    rows = [probe_split(clips, units, seed) for seed in range(seeds)]
+    if verbose:
+        for seed, row in enumerate(rows):
+            logger.info("%s, split %d: %s", name, seed, ", ".join(f"{key} {value:.3f}" for key, value in row.items()))
     mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
     return {"dim": float(units["original"][0].shape[1])} | mean | probe_content(clips, units)
+
+
+def probe_split(clips: Sequence[Clip], units: dict[str, list[np.ndarray]], seed: int) -> dict[str, float]:
+    """All measures that depend on the split of the clips."""
+    row = probe_frames(clips, units["original"], seed) | probe_clips(clips, units, seed)
+    labelled = [i for i, clip in enumerate(clips) if clip.phones is not None]
+    if labelled:
+        some = [clips[i] for i in labelled]
+        labels, speakers = [clip.phones for clip in some], np.array([clip.speaker for clip in some])
+        own = [units["original"][i] for i in labelled]
+        row |= probe_phones(labels, speakers, own, fit, split=split(some, seed), seed=seed)
+    return row
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -262,6 +286,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="splits to average over")
     parser.add_argument("--formant_ratio", type=float, default=1.2, help="how far the copies' formants are moved")
     parser.add_argument("--device", default=None, help="device of the encoders")
+    parser.add_argument("--weights", type=Path, help="weights file of the encoders, instead of their own")
+    parser.add_argument("--verbose", action="store_true", help="log the measures of every split")
     return parser.parse_args(argv)
 
 
@@ -272,7 +298,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logger.info("%d clips of %s, formants moved by %s", len(clips), ", ".join(speakers), args.formant_ratio)
     header = None
     for name in args.encoder:
-        row = probe(name, clips, seeds=args.seeds, device=args.device)
+        encode = build(name, args.device, args.weights)
+        row = probe(name, encode, clips, seeds=args.seeds, verbose=args.verbose)
         if header is None:
             header = ["encoder", *row]
             print("| " + " | ".join(header) + " |\n|" + "---|" * len(header))  # noqa: T201

@@ -22,6 +22,8 @@ CHINESE = {
     "ContentVec, layer 9 projected; every 4.0 model": "ContentVec 第 9 层（经投影）；所有 4.0 模型",
     "HuBERT soft units; models of 3.0": "HuBERT soft；3.0 的模型",
     "computed from the audio itself: nothing to download": "直接由音频计算，无需下载",
+    "trained by us, in this repository: nothing to download": "由本项目训练，随仓库提供，无需下载",
+    "encoder embedded (part of this repository)": "编码器 embedded（随仓库提供）",
     "Whisper medium, encoder output": "Whisper medium 的编码器输出",
     "Whisper large-v2, encoder output": "Whisper large-v2 的编码器输出",
     "Chinese HuBERT large": "中文 HuBERT large",

@@ -39,6 +39,12 @@ SPEECH_ENCODERS = Registry(
         "cepstral": Entry(
             "vencoder.cepstral:CepstralEncoder", dim=60, note="computed from the audio itself: nothing to download"
         ),
+        "embedded": Entry(
+            "vencoder.embedded:EmbeddedEncoder",
+            dim=256,
+            weights="embedded",
+            note="trained by us, in this repository: nothing to download",
+        ),
         "whisper-ppg": Entry(
             "vencoder.whisper:WhisperPPG", dim=1024, weights="whisper-ppg", note="Whisper medium, encoder output"
         ),

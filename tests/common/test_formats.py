@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from common.formats import F0, beside, remove_parts, write_atomically, write_json, write_text
+from common.formats import F0, beside, keep_copy, remove_parts, write_atomically, write_json, write_text
 
 
 def test_caches_stand_beside_the_clip():
@@ -36,6 +36,16 @@ def test_what_killed_processes_left_is_removed(tmp_path):
     left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*"))
     assert left == ["a", "a/x.wav", "keep.part"]
     remove_parts(tmp_path / "absent")
+
+
+def test_copies_of_one_second_have_names_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr("time.strftime", lambda _: "20260102-030405")
+    path, kept = tmp_path / "a.csv", []
+    for text in ("one", "two", "three"):
+        path.write_text(text)
+        kept.append(keep_copy(path))
+    assert [copy.name for copy in kept] == [f"a.csv.bak-20260102-030405{end}" for end in ("", "-2", "-3")]
+    assert [copy.read_text() for copy in kept] == ["one", "two", "three"] and path.read_text() == "three"
 
 
 def test_text_and_json_keep_every_letter(tmp_path):
