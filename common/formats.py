@@ -75,7 +75,9 @@ def keep_copy(path: Path) -> Path:
     """Copy a file that is to be written anew: returns the copy, ``<name>.bak-<time>``, with -2, -3 ... if need be."""
     first = path.with_name(f"{path.name}.bak-{time.strftime('%Y%m%d-%H%M%S')}")
     names = itertools.chain([first], (first.with_name(f"{first.name}-{i}") for i in itertools.count(2)))
-    return shutil.copy2(path, next(name for name in names if not name.exists()))
+    copy = next(name for name in names if not name.exists())
+    shutil.copy2(path, copy)
+    return copy
 
 
 def remove_parts(folder: Path) -> None:

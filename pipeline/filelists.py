@@ -7,8 +7,6 @@ speaker's name and clips, so that adding a speaker leaves the split of the other
 import json
 import os
 import random
-import shutil
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -207,11 +205,5 @@ def _write_lines(path: Path, lines: list[str]) -> None:
 def _write_config(path: Path, text: str, notices: list[str]) -> None:
     """Write ``text``; a file that holds anything else is first copied, since it may have been edited by hand."""
     if path.exists() and path.read_bytes() != text.encode("utf-8"):
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        names = (
-            path.with_name(f"{path.name}.bak-{stamp}{extra}") for extra in ("", *(f"-{i}" for i in range(2, 1000)))
-        )
-        backup = next(name for name in names if not name.exists())
-        shutil.copy2(path, backup)
-        notices.append(f"{path} was there and differs: copied to {backup}, then written anew")
+        notices.append(f"{path} was there and differs: copied to {formats.keep_copy(path)}, then written anew")
     formats.write_text(path, text)

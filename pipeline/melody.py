@@ -90,14 +90,14 @@ def track_song(
 ) -> Melody:
     """The melody of (T,), its pieces tracked one by one; ``tell`` is given the seconds of each that is done."""
     sample_rate, hop_length = extractor.settings.sample_rate, extractor.settings.hop_length
-    n_points = max(len(wav) // hop_length, 1)
+    n_points = (len(wav) - 1 + hop_length // 2) // hop_length + 1  # the last is the nearest to the last sample
     position, f0_song = np.arange(n_points) * hop_length, np.zeros(n_points, np.float32)
     borders = [(before.end + after.start) // 2 for before, after in zip(planned, planned[1:], strict=False)]
-    for piece, begin, end in zip(planned, [0, *borders], [*borders, len(wav)], strict=False):
+    for piece, begin, end in zip(planned, [0, *borders], [*borders, n_points * hop_length], strict=False):
         f0, uv = extractor.track(pieces.heard(wav, piece))
         own = frame_positions(piece, hop_length)
         point = (own + hop_length // 2) // hop_length  # of the song's grid, the nearest to each frame
-        used = (point * hop_length >= begin) & (point * hop_length < end) & (point < n_points)
+        used = (point * hop_length >= begin) & (point * hop_length < end)
         used &= (own >= piece.first) & (own < piece.last)
         position[point[used]], f0_song[point[used]] = own[used], np.where(uv > 0, f0, 0)[used]
         tell((piece.end - piece.start) / sample_rate)

@@ -1,14 +1,16 @@
 """Melodies as tables: what --f0_export writes, and what comes back from an editor, a script or a spreadsheet."""
 
 import csv
-import time
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from common.formats import write_text
+from common.formats import keep_copy, write_text
 from pipeline.melody import SECONDS_DIGITS, Melody, find_hole, find_problem
+
+logger = logging.getLogger(__name__)
 
 COLUMNS = ("time", "f0", "voiced")  # seconds; Hz, 0 where unvoiced; 1 where voiced, else 0
 NEEDED = 2  # of them
@@ -17,6 +19,7 @@ DELIMITERS = (";", "\t")  # looked for in the first line in this order; else a c
 NOTE_NUMBERS = 128  # of MIDI
 LOWEST_MEDIAN = 75.0, 100.0  # Hz: of a song of a bass; where all values are whole, as those of a tracker never are
 MILLISECONDS = 1000
+FASTEST = 20  # whole numbers that run so many times faster than the song are no seconds
 
 
 class Rows(NamedTuple):
@@ -28,16 +31,14 @@ class Rows(NamedTuple):
 
 
 def write_csv(path: Path, melody: Melody) -> Path | None:
-    """Write ``melody``; a file that holds anything else may have been edited, so it is kept: returns its new name."""
+    """Write ``melody``; a file that holds anything else may have been edited, so it is copied: returns the copy."""
     hz = [str(value) if value > 0 else "0" for value in melody.f0.astype(np.float32)]  # as many digits as it takes
     rows = [
         f"{seconds:.{SECONDS_DIGITS}f},{text},{int(text != '0')}"
         for seconds, text in zip(melody.seconds.tolist(), hz, strict=True)
     ]
     text = "\n".join([",".join(COLUMNS), *rows, ""])
-    kept = None
-    if path.exists() and path.read_bytes() != text.encode():
-        kept = path.replace(path.with_name(f"{path.name}.bak-{time.strftime('%Y%m%d-%H%M%S')}"))
+    kept = keep_copy(path) if path.exists() and path.read_bytes() != text.encode() else None
     write_text(path, text)
     return kept
 
@@ -46,8 +47,8 @@ def read_csv(path: Path, duration: float) -> Melody:
     """Read the melody of a song of ``duration`` seconds.
 
     The first line may name the columns (time, f0, voiced, in any order, others besides); else there are two or three,
-    in that order. A row is unvoiced where f0 is 0 or empty, or voiced is 0. Commas, semicolons or tabs between the
-    columns, and decimal commas where that is not a comma, are understood.
+    in that order. A row is unvoiced where f0 is 0 or empty, or voiced is 0; a warning counts the f0 lost by that.
+    Commas, semicolons or tabs between the columns, and decimal commas where that is not a comma, are understood.
 
     Raises:
         ValueError: anything that is no melody of that song; the message names file and line.
@@ -69,7 +70,10 @@ def _read_rows(path: Path) -> Rows:
     first = text.lstrip().partition("\n")[0]
     delimiter = next((sign for sign in DELIMITERS if sign in first), ",")
     reader = csv.reader(text.splitlines(), delimiter=delimiter, skipinitialspace=True)
-    table = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
+    try:
+        table = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: no CSV ({error})") from None
     if not table:
         raise ValueError(f"{path}: the file holds no rows")
     n_cells = len(table[0][1])
@@ -89,8 +93,18 @@ def _read_rows(path: Path) -> Rows:
             raise ValueError(f"{path}, line {line}: {error}") from None
     if not points:
         raise ValueError(f"{path}: the file holds no rows but the names of its columns")
-    seconds, f0 = np.array(points).T
-    return Rows([line for line, _ in table], seconds, f0)
+    rows = Rows([line for line, _ in table], *np.array(points).T[:NEEDED])
+    _silence(path, rows, unvoiced=np.array(points)[:, NEEDED] == 0)
+    return rows
+
+
+def _silence(path: Path, rows: Rows, *, unvoiced: np.ndarray) -> None:
+    """Set f0 to 0 where (N,) says so, and tell it."""
+    lost = np.flatnonzero(unvoiced & np.isfinite(rows.f0) & (rows.f0 > 0))
+    if len(lost):
+        text = "%s: %d rows have an f0, but voiced 0: they stay unvoiced (first: line %d)"
+        logger.warning(text, path, len(lost), rows.lines[lost[0]])
+    rows.f0[unvoiced & np.isfinite(rows.f0)] = 0
 
 
 def _header(path: Path, line: int, cells: list[str]) -> dict[str, int] | None:
@@ -114,8 +128,8 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _point(cells: dict[str, str], *, decimal_comma: bool) -> tuple[float, float]:
-    """Seconds and f0 of a row."""
+def _point(cells: dict[str, str], *, decimal_comma: bool) -> tuple[float, float, float]:
+    """Seconds, f0 and voiced of a row."""
     numbers = {}
     for name, cell in cells.items():
         try:
@@ -125,17 +139,20 @@ def _point(cells: dict[str, str], *, decimal_comma: bool) -> tuple[float, float]
     voiced = numbers.get("voiced", 1.0)
     if voiced not in (0.0, 1.0):
         raise ValueError(f"voiced must be 0 or 1, got {cells['voiced']!r}")
-    return numbers["time"], numbers["f0"] if voiced or not np.isfinite(numbers["f0"]) else 0.0
+    return numbers["time"], numbers["f0"], voiced
 
 
 def _other_units(rows: Rows, duration: float) -> str | None:
     """What to say where the numbers are sound, but those of something else."""
-    voiced, last = rows.f0[rows.f0 > 0], float(np.nan_to_num(rows.seconds[-1]))
+    voiced, last = rows.f0[rows.f0 > 0], float(rows.seconds[-1])
     if len(voiced) and voiced.max() < NOTE_NUMBERS:
         whole = bool((voiced == np.round(voiced)).all())
         if np.median(voiced) < LOWEST_MEDIAN[whole]:
             return f"f0 looks like MIDI note numbers ({voiced.min():g} to {voiced.max():g}): f0 must be in Hz"
-    if last > 20 * duration and last / MILLISECONDS < 2 * duration:
-        song = f"the last is {last:g}, the song lasts {duration:.1f} s"
+    song = f"the last is {last:g}, the song lasts {duration:.1f} s"
+    if duration / 2 < last / MILLISECONDS < 2 * duration:
         return f"time looks like milliseconds ({song}): it must be in seconds"
+    whole = bool((rows.seconds == np.round(rows.seconds)).all() and (np.diff(rows.seconds) > 0).all())
+    if whole and FASTEST * duration < last < np.inf:
+        return f"time looks like numbers of frames ({song}): it must be in seconds"
     return None

@@ -40,7 +40,7 @@ class MelodyFiles:
         f0_import: a table or a MIDI file for one song, or a folder that holds one for each, called like the song.
 
     Raises:
-        ValueError: one file for several songs, or one file to be read and written.
+        ValueError: one file for several songs, or one file or folder to be read and written.
         OSError: a folder cannot be made.
     """
 
@@ -53,8 +53,12 @@ class MelodyFiles:
                 )
         self.exports = dict(zip(songs, _export_paths(f0_export, songs), strict=True)) if f0_export else {}
         for path in self.exports.values():
-            if path.exists() and any(path.samefile(source) for source in self._sources()):
+            if any(_is_same(path, source) for source in self._sources()):
                 raise ValueError(f"--f0_export would write over {path}, which --f0_import reads: name another place")
+            if f0_import and _is_same(path.parent, f0_import):
+                raise ValueError(
+                    f"--f0_export would write {path.name} into {f0_import}, which --f0_import reads: name another place"
+                )
             _make_folder(path.parent)
 
     @property
@@ -72,7 +76,11 @@ class MelodyFiles:
         if self.f0_import is None or not self.f0_import.is_dir():
             return self.f0_import
         names = [f"{song.name}{suffix}" for suffix in (TABLE, *SCORES)]
-        found = [name for name in names if (self.f0_import / name).is_file()]
+        found = sorted(
+            entry.name
+            for entry in self.f0_import.iterdir()
+            if entry.stem == song.name and entry.suffix.lower() in (TABLE, *SCORES) and entry.is_file()
+        )
         if not found:
             raise ValueError(f"{self.f0_import} holds no melody for it: none of {', '.join(names)}")
         if len(found) > 1:
@@ -121,6 +129,10 @@ class MelodyFiles:
 
 def _is_folder(path: Path) -> bool:
     return path.is_dir() or not path.suffix
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    return path.exists() and other.exists() and path.samefile(other)  # a link may lead nowhere
 
 
 def _is_score(path: Path) -> bool:

@@ -5,6 +5,7 @@ outside all the notes holds the nearest of them.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
-from pipeline.melody import F0_HIGHEST, F0_LOWEST, Melody
+from pipeline.melody import F0_HIGHEST, F0_LOWEST, Melody, find_problem
 from pipeline.pitch_range import A4_HZ, A4_MIDI, note_name
 
 if TYPE_CHECKING:
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Number = TypeVar("Number", float, np.ndarray)
+Key = tuple[str, int, int]  # track, channel and number of a note
 
 GLIDE_SECONDS = 0.05  # from one note to the next, half of it on either side of where they meet
 LEGATO_SECONDS = 0.05  # by which a note may reach into the next one
 FAR_SECONDS = 1.0  # from every note: the file and the song do not fit there
+NOTE_MESSAGES = ("note_on", "note_off")
 DEFAULT_TEMPO = 500_000  # microseconds per quarter note, where the file states none
 BEND_RANGE = 2.0  # semitones, where the file states none
 BEND_SPAN = 8192  # of the wheel, to either side
@@ -32,6 +35,7 @@ BEND_RANGE_PARAMETER, NO_PARAMETER = (0, 0), (127, 127)  # registered parameters
 DATA_SEMITONES, DATA_CENTS = 6, 38  # controllers that set it
 PARAMETER = {101: 0, 100: 1}  # controller: which half of the parameter's number it sets
 OTHER_PARAMETERS = (98, 99)  # controllers that choose one that is not registered
+RESET = 121  # controller that puts the others back, and the wheel; not its range
 
 
 class Note(NamedTuple):
@@ -68,6 +72,8 @@ class Channel:
             self.parameter = (chosen[0], chosen[1])
         elif message.type == "control_change" and message.control in OTHER_PARAMETERS:
             self.parameter = NO_PARAMETER
+        elif message.type == "control_change" and message.control == RESET:
+            self.wheel, self.parameter = 0, NO_PARAMETER
         elif message.type == "control_change" and self.parameter == BEND_RANGE_PARAMETER:
             if message.control == DATA_SEMITONES:
                 self.bend_range = message.value
@@ -120,6 +126,9 @@ def read_midi(path: Path, heard: Melody, duration: float) -> Melody:
     if voiced.any():
         _compare(path, score.notes, heard, duration)
     f0 = np.where(voiced, hz(_pitch_curve(score, heard.seconds)), 0.0)
+    if problem := find_problem(heard.seconds, f0):
+        i, text = problem
+        raise ValueError(f"{path}: at {heard.seconds[i]:.2f} s: {text}; check its pitch bends")
     return Melody(heard.seconds, f0.astype(np.float32))
 
 
@@ -197,20 +206,30 @@ def _gather(file: "MidiFile") -> tuple[list[Note], dict[int, Bends]]:
     """All notes of all tracks in order, and how their channels are bent."""
     notes: list[Note] = []
     channels: dict[int, Channel] = {}
-    sounding: dict[tuple[str, int, int], float] = {}  # track, channel, number: start
-    seconds = 0.0
+    sounding: dict[Key, float] = {}  # start
+    owed: Counter[Key] = Counter()  # ends still to come of notes that ended when they were struck again
+    seconds, events = 0.0, list(_events(file))
+    unended: Counter[Key] = Counter()  # notes of the whole file less their ends
+    for _, track, message in events:
+        if message.type in NOTE_MESSAGES:
+            unended[track, message.channel, message.note] += 1 if _strikes(message) else -1
 
-    def end(key: tuple[str, int, int]) -> None:
+    def end(key: Key) -> None:
         if key in sounding:
             track, channel, number = key
             notes.append(Note(sounding.pop(key), seconds, number, channel, track))
 
-    for seconds, track, message in _events(file):
-        if message.type in ("note_on", "note_off"):
+    for seconds, track, message in events:
+        if message.type in NOTE_MESSAGES:
             key = (track, message.channel, message.note)
-            end(key)  # a note that is struck again ends first
             channels.setdefault(message.channel, Channel())
-            if message.type == "note_on" and message.velocity > 0:
+            if not _strikes(message) and owed[key]:
+                owed[key] -= 1
+                continue
+            if key in sounding and _strikes(message) and unended[key] <= 0:  # else there is no end for each note
+                owed[key] += 1
+            end(key)  # a note that is struck again ends first
+            if _strikes(message):
                 sounding[key] = seconds
         elif message.type in ("pitchwheel", "control_change"):
             channels.setdefault(message.channel, Channel()).hear(seconds, message)
@@ -218,6 +237,10 @@ def _gather(file: "MidiFile") -> tuple[list[Note], dict[int, Bends]]:
         end(key)
     bends = {i: Bends(np.array(one.seconds), np.array(one.semitones)) for i, one in channels.items()}
     return sorted(note for note in notes if note.end > note.start), bends
+
+
+def _strikes(message: "Message") -> bool:
+    return message.type == "note_on" and message.velocity > 0
 
 
 def _events(file: "MidiFile") -> Iterator[tuple[float, str, "Message"]]:

@@ -8,9 +8,8 @@ onsets and ends. Where exactly the pitch is, the trackers near the path say.
 
 Paths through several candidates per frame: Boersma 1993, "Accurate short-term analysis of the fundamental frequency";
 with an unvoiced state: Mauch and Dixon 2014, "pYIN". Gains and costs were chosen on `benchmarks.pitch_signals` with
-the seeds 1, 2, 3, 6 and 7, without its recordings, on tones and vowels of that kind, and on four re-synthesised recordings
-(one of them lies in the demo too, among its speech). They matter little: half as much or twice the cost of movement,
-jumps or onsets changes the accuracy there by less than 0.3 %.
+the seeds 1, 2, 3, 6 and 7, without its recordings, on tones and vowels of that kind, and on four re-synthesised
+recordings, one of which is among the benchmark's three of speech.
 
 Letters: T samples, K = T // hop_length + 1 frames, P pitches of the grid, 48 per octave.
 """

@@ -182,6 +182,14 @@ def test_an_exported_melody_that_is_not_edited_changes_nothing(converter, tmp_pa
     assert len(converter.plan(song, given)) > 1 and np.array_equal(got, tracked) == exact
 
 
+@pytest.mark.parametrize("n", [1, 200, 256, 511])
+def test_a_melody_of_a_song_that_ends_voiced_changes_nothing(converter, n):
+    song, given = np.concatenate([silence(0.3), sung(2.0)])[: 120 * HOP + n], options(f0_predictor="pm")
+    melody = converter.melody(song, given)
+    assert melody.f0[-1] > 0
+    np.testing.assert_array_equal(converter.convert(song, given, melody=melody), converter.convert(song, given))
+
+
 @pytest.mark.parametrize("changes", [{"clip": 1.5}, {"clip": 2.0, "linear_gradient": 0.5}], ids=str)
 def test_a_melody_differs_only_where_two_pieces_share_a_phrase(converter, changes):
     """By the sample at which each of them looks, and by what lies beyond the border, where one hears silence."""

@@ -46,7 +46,7 @@ def listen(plan: dict[str, float]) -> tuple[Melody, list[pieces.Piece], Listener
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
 def test_there_is_a_point_for_each_frame_of_the_song(plan):
     found, planned, _ = listen(plan)
-    assert len(planned) >= 2 and len(found.seconds) == len(SONG) // HOP
+    assert len(planned) >= 2 and len(found.seconds) == round((len(SONG) - 1) / HOP) + 1
     grid = np.arange(len(found.seconds)) * HOP / SAMPLE_RATE
     assert np.abs(found.seconds - grid).max() <= HOP / 2 / SAMPLE_RATE + 1e-6
     assert not found.f0[found.seconds < 0.69].any() and not found.f0[found.seconds > 9.12].any()
@@ -79,8 +79,22 @@ def test_a_song_shorter_than_a_frame_and_one_without_sound():
     for wav in (sung(1.0)[20000:20100], silence(1.0)):
         planned = pieces.plan(wav, SAMPLE_RATE, HOP)
         found = track_song(wav, planned, Listener())
-        assert len(found.seconds) == max(len(wav) // HOP, 1)
+        assert len(found.seconds) == round((len(wav) - 1) / HOP) + 1
         assert all(not uv.any() for _, uv in (found.of_piece(piece, HOP, SAMPLE_RATE) for piece in planned))
+
+
+@pytest.mark.parametrize("cut", [1, 77, 255, 256, 257, 300, 511])
+def test_the_last_frame_inside_the_song_is_kept(cut):
+    wav = np.concatenate([silence(0.7), sung(2.0)])[: 100 * HOP + cut]
+    (piece,), listener = pieces.plan(wav, SAMPLE_RATE, HOP), Listener()
+    found = track_song(wav, [piece], listener)
+    position, (f0, uv) = frame_positions(piece, HOP), listener.heard[0]
+    inside = position < len(wav)
+    assert uv[inside][-1] == 1 and len(wav) - position[inside][-1] <= HOP
+    got_f0, got_uv = found.of_piece(piece, HOP, SAMPLE_RATE)
+    np.testing.assert_array_equal(got_f0[inside], f0[inside])
+    np.testing.assert_array_equal(got_uv[inside], uv[inside])
+    found.check_covers(len(wav) / SAMPLE_RATE)
 
 
 def test_progress_is_told_in_seconds_of_the_song():

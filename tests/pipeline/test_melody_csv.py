@@ -1,5 +1,7 @@
 """Melodies as tables: what is written comes back as it was, kindly read where spreadsheets write otherwise."""
 
+import logging
+
 import numpy as np
 import pytest
 
@@ -52,6 +54,25 @@ def test_an_edited_file_is_kept_when_it_is_written_again(tmp_path):
     np.testing.assert_array_equal(read_csv(path, melody.seconds[-1]).f0, melody.f0)
 
 
+def test_a_file_is_there_at_every_moment_while_it_is_written_again(tmp_path, monkeypatch):
+    def fail(path, text):
+        raise OSError("disk full")
+
+    (tmp_path / "a.csv").write_text("edited")
+    monkeypatch.setattr("pipeline.melody_csv.write_text", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_csv(tmp_path / "a.csv", some_melody(20))
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["edited", "edited"]
+
+
+def test_edits_of_one_second_are_all_kept(tmp_path):
+    path = tmp_path / "a.csv"
+    for text in ("one", "two"):
+        path.write_text(text)
+        write_csv(path, some_melody(20))
+    assert sorted(kept.read_text() for kept in tmp_path.glob("a.csv.bak-*")) == ["one", "two"]
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -71,6 +92,17 @@ def test_spellings_that_are_understood(read, text):
     got = read(text)
     np.testing.assert_allclose(got.seconds, [0.1, 0.2, 0.3])
     np.testing.assert_array_equal(got.f0, np.array([220.5, 0, 330.25], np.float32))
+
+
+def test_rows_whose_f0_is_lost_are_told(read, caplog):
+    with caplog.at_level(logging.WARNING):
+        got = read("time,f0,voiced\n0.1,220.5,1\n0.2,0,0\n0.25,999,0\n0.3,330.25,0\n")
+    assert got.f0.tolist() == [220.5, 0, 0, 0]
+    said = "歌.csv: 2 rows have an f0, but voiced 0: they stay unvoiced (first: line 4)"
+    assert [record.getMessage().endswith(said) for record in caplog.records] == [True]
+    caplog.clear()
+    read("time,f0,voiced\n0.1,220.5,1\n0.2,0,0\n0.3,-1,0\n")
+    assert not caplog.records
 
 
 def rows(f0: float = 200.0, step: float = 0.01, n: int = 41) -> str:
@@ -108,6 +140,13 @@ def rows(f0: float = 200.0, step: float = 0.01, n: int = 41) -> str:
         (rows(81), "f0 looks like MIDI note numbers"),
         (rows(15), "f0 looks like MIDI note numbers"),
         (rows(200, step=10), r"time looks like milliseconds \(the last is 400, the song lasts 0.4 s\): .* in seconds"),
+        (
+            rows(200, step=1),
+            r"time looks like numbers of frames \(the last is 40, the song lasts 0.4 s\): .* in seconds",
+        ),
+        (rows(200, step=1.5), "line 41: it goes on to 60.0 s, the song lasts 0.4 s"),
+        ("0,200\n1,200\ninf,200\n", "line 3: time is inf"),
+        ('0.1,"200\n' + rows(n=20000), r"line \d+: no CSV \(field larger than field limit"),
         (rows(200, n=21), "line 21: it ends at 0.2 s, the song lasts 0.4 s: 0.2 s are missing"),
         (rows(200, n=91), "line 91: it goes on to 0.9 s, the song lasts 0.4 s: is it of another song"),
         ("0.3,200\n0.31,200\n0.32,200\n0.4,200\n", "line 1: the first 0.3 s of the song are missing"),

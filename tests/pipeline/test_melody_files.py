@@ -79,14 +79,29 @@ def test_what_is_read_is_never_written_over(tmp_path):
             with pytest.raises(ValueError, match=r"--f0_export would write over .*a.csv, which --f0_import reads"):
                 MelodyFiles(songs("a"), f0_export=f0_export, f0_import=f0_import)
     MelodyFiles(songs("b"), f0_export=tmp_path / "b.csv", f0_import=tmp_path / "a.csv")
+    (tmp_path / "b.mid").touch()
+    for f0_export in (tmp_path / "b.csv", tmp_path):
+        with pytest.raises(
+            ValueError, match=r"--f0_export would write b.csv into .*, which --f0_import reads: name an"
+        ):
+            MelodyFiles(songs("b"), f0_export=f0_export, f0_import=tmp_path)
+
+
+def test_links_that_lead_nowhere_are_no_melodies(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.csv").symlink_to(tmp_path / "gone.csv")
+    (tmp_path / "a.csv").touch()
+    files = MelodyFiles(songs("a"), f0_export=tmp_path / "a.csv", f0_import=tmp_path / "in")
+    with pytest.raises(ValueError, match="holds no melody for it"):
+        files.source(songs("a")[0])
 
 
 def test_songs_find_their_melodies_in_a_folder(tmp_path):
-    for name in ("a.csv", "歌.mid", "c.midi", "d.csv", "d.mid"):
+    for name in ("a.csv", "歌.MID", "c.midi", "d.csv", "d.mid"):
         (tmp_path / name).touch()
     files = MelodyFiles(songs("a", "歌", "c", "d", "e"), f0_import=tmp_path)
     found = [files.source(song).name for song in songs("a", "歌", "c")]
-    assert found == ["a.csv", "歌.mid", "c.midi"] and files.needs_tracker
+    assert found == ["a.csv", "歌.MID", "c.midi"] and files.needs_tracker
     with pytest.raises(ValueError, match=r"holds several melodies for it: d.csv, d.mid: leave one there"):
         files.source(songs("d")[0])
     with pytest.raises(ValueError, match=r"holds no melody for it: none of e.csv, e.mid, e.midi"):

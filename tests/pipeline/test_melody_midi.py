@@ -82,6 +82,13 @@ def test_a_note_that_is_struck_again_or_never_ended(semitones):
     assert at(got, 0.5, 1.2, 1.7, 2.2) == [60, 60, 64, 65]
 
 
+def test_a_note_struck_again_before_its_end_keeps_its_length(semitones):
+    legato = [on(60, 0), on(60, 1), off(60, 1.02), on(60, 2), off(60, 2.02), off(60, 6)]
+    assert at(semitones([*legato, *note(64, 6, 8)]), 0.2, 0.7, 1.2, 2.9, 3.2) == [60, 60, 60, 60, 64]
+    same_tick = [on(60, 0), on(60, 1), off(60, 1), off(60, 6)]
+    assert at(semitones([*same_tick, *note(64, 6, 8)]), 0.7, 2.9, 3.2) == [60, 60, 64]
+
+
 def test_bends_of_two_semitones_and_of_what_the_file_says(semitones):
     events = [*note(60, 0, 8), bend(1, 1), bend(-1, 2), bend(0, 3)]
     assert at(semitones(events), 0.2, 0.7, 1.2, 1.7) == pytest.approx([60, 62, 58, 60], abs=2e-3)
@@ -91,6 +98,12 @@ def test_bends_of_two_semitones_and_of_what_the_file_says(semitones):
     assert at(semitones([*twelve, *closed, *events]), 0.7) == pytest.approx([72.5], abs=2e-3)
     other = [control(101, 0, 0), control(100, 0, 0), control(99, 1, 0), control(98, 8, 0), control(6, 24, 0)]
     assert at(semitones([*other, *events]), 0.7) == pytest.approx([62], abs=2e-3)
+
+
+def test_a_reset_of_all_controllers_centres_the_wheel_and_leaves_its_range(semitones):
+    twelve = [control(101, 0, 0), control(100, 0, 0), control(6, 12, 0)]
+    reset = [bend(1, 1), control(121, 0, 2), control(6, 24, 2), bend(-1, 3)]
+    assert at(semitones([*twelve, *note(60, 0, 8), *reset]), 0.7, 1.2, 1.7) == pytest.approx([72, 60, 48], abs=2e-3)
 
 
 def test_bends_belong_to_a_channel_and_end_with_their_note(semitones):
@@ -123,6 +136,10 @@ def test_legato_is_cut_and_chords_are_refused(semitones, tmp_path):
         ([[*note(60, 0, 4), *note(62, 4, 10.5)]], r"its notes go on to 5.2 s, the song lasts 4.0 s: is it of another"),
         ([[*note(12, 0, 4)]], "C0 at 0.00 s lies outside of 20 to 4000 Hz"),
         ([[*note(60, 0, 4), *note(110, 4, 5)]], "D8 at 2.00 s lies outside of 20 to 4000 Hz"),
+        (
+            [[*note(107, 0, 8), bend(1, 1)]],
+            r"歌.mid: at 0.50 s: f0 44\d\d.* Hz lies outside 20 to 4000 Hz; check its pitch bends",
+        ),
         (
             [[*note(60, 0, 0.5)]],
             r"no note within 1 s for 2.7 of 4.0 s of the song's voice, first at 1.3 s: is it of",

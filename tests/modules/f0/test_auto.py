@@ -239,6 +239,23 @@ def test_rmvpe_joins_when_its_weights_are_there(monkeypatch, tmp_path, caplog, t
     assert sum(vote.gain.max() for vote in own) == pytest.approx(auto.PLAIN.gain, rel=0.1)
 
 
+@pytest.mark.parametrize(
+    ("plain", "high_hz", "share"),
+    [(1.0, 750.0, 1.0), (0.5, 750.0, 0.75), (0.0, 750.0, 0.5), (0.0, 1500.0, 1.0)],
+)
+def test_halved_frequencies_need_support_where_the_plain_reading_can_hear(
+    predictor, monkeypatch, plain, high_hz, share
+):
+    answers = {1.0: (750.0, plain), salience.HALVED: (high_hz, 1.0), salience.DOUBLED: (60.0, 0.0)}
+
+    def read(wav, factor):
+        return salience.Reading(*(np.full(31, value) for value in answers[factor]))
+
+    monkeypatch.setattr(predictor.fcpe, "read", read)
+    _, high, _, _ = predictor.votes(np.zeros(int(0.3 * SAMPLE_RATE), np.float32))
+    np.testing.assert_allclose(high.gain, share * auto.HIGH.gain)
+
+
 def test_the_threshold_takes_votes_away():
     wav = harmonic_tone(220.0, 0.3)
     heard = [

@@ -123,6 +123,16 @@ def test_another_model_is_refused(build):
         build({"model": {"enc_p.pre.weight": torch.zeros(1)}})
 
 
+def test_a_wide_range_reads_three_times(build, arrays, monkeypatch):
+    """How well that works on tones, only real weights can show: test_salience.py has a network that is known."""
+    made = build(f0_min=35.0, f0_max=2000.0)
+    shapes, mel = [], made.mel
+    monkeypatch.setattr(made, "mel", lambda *args: shapes.append(mel(*args).shape) or mel(*args))
+    f0_hz, uv = made.compute_f0_uv(arrays["wav44"][:22050])
+    assert f0_hz.shape == uv.shape == (22050 // 512,) and np.isfinite(f0_hz).all()
+    assert len(shapes) == 3 and len(set(shapes)) == 1  # frames stay 10 ms apart
+
+
 @pytest.mark.parametrize("length", [1, 300, 1500])
 def test_short_audio(predictor, length):
     noise = (0.1 * np.random.default_rng(0).standard_normal(length)).astype(np.float32)
