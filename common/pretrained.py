@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from common import devices, download, onnx_sessions, unpickle, voicebank
+from common import download, voicebank
 from common.logs import run_script, setup_logging
 from common.pretrained_files import FILES, READY, PretrainedFile
 from common.registry import NotAvailableError
@@ -92,6 +92,8 @@ def problem_of(entry: PretrainedFile) -> str | None:
 
 def _read(path: Path) -> None:
     """Raise ValueError for a file that is damaged or cut off, of the kinds that the table has."""
+    from common import devices, onnx_sessions, unpickle  # after --help: torch takes seconds to import
+
     if path.suffix == ".onnx":
         onnx_sessions.open_session(path, devices.resolve("cpu"))
     elif zipfile.is_zipfile(path):  # each record has a checksum, which costs less than building the tensors

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common import pretrained
-from modules.f0 import F0_MAX, F0_MIN
-from modules.f0.fcpe import FcpePredictor, find_weights
+from modules.f0 import F0_MAX, F0_MIN, fcpe
+from modules.f0.fcpe import FcpePredictor
 from modules.f0.pm import PraatPredictor
 from modules.f0.predictor import Array, F0Predictor, track_in_windows
 from modules.f0.rmvpe import RmvpePredictor
@@ -155,7 +155,7 @@ def _has_rmvpe() -> bool:
 
 def weight_files() -> list[Path]:
     """The files that ``auto`` reads now."""
-    return [find_weights(None), *([pretrained.FILES["rmvpe"].path] if _has_rmvpe() else [])]
+    return [*fcpe.weight_files(), *([pretrained.FILES["rmvpe"].path] if _has_rmvpe() else [])]
 
 
 def at(seconds: NDArray[np.floating], vote: Vote, *, first: float, step: float) -> Vote:

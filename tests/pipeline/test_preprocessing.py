@@ -13,7 +13,6 @@ import torch
 import preprocess_hubert_f0 as script
 from common import audio
 from common.formats import F0, FINGERPRINT, UNITS, UNITS_AUG, VOLUME, beside
-from common.registry import NotAvailableError
 from pipeline import caches, features, preprocessing
 from pipeline.features import FeatureSettings
 from pipeline.preprocessing import extract_dataset
@@ -198,7 +197,7 @@ def test_two_processes_do_the_same(dataset):
 def test_missing_weights_are_told_before_the_start(dataset):
     with pytest.raises(FileNotFoundError, match=r"is missing; needed by.*common.pretrained get"):
         extract(dataset, encoder="hubertsoft")
-    with pytest.raises(NotAvailableError):
+    with pytest.raises(FileNotFoundError, match=r"DPHuBERT-sp0\.75\.pth is missing"):
         extract(dataset, encoder="dphubert")
     assert contents(dataset) == {}
 

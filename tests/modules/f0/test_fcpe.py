@@ -155,7 +155,7 @@ def test_the_users_file_wins_and_the_package_is_named_otherwise(monkeypatch, tmp
         bundled = fcpe.find_weights(None)
         f0.build("fcpe", device="cpu")
         f0.build("fcpe", device="cpu", weights=bundled)
-    assert bundled.name == fcpe.BUNDLED_WEIGHTS.name
+    assert bundled.name == fcpe.BUNDLED_WEIGHTS.name and fcpe.weight_files() == [bundled]
     assert caplog.messages == [f"fcpe: no {theirs}, so the weights inside the package torchfcpe serve"]
     theirs.parent.mkdir(parents=True)
     theirs.write_bytes(weights.read_bytes())
