@@ -5,10 +5,8 @@ Every random choice about a clip comes from (seed, epoch, position in the list):
 loader processes, on the order of work, or on where a run was interrupted.
 """
 
-import itertools
 import logging
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -17,13 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from common import audio, processes
 from common.config import Config
 from modules.units import resize_units
 from pipeline.caches import audio_digest, read_f0, read_fingerprint, read_units, read_volume
+from pipeline.sampling import ClipKey
 
 logger = logging.getLogger(__name__)
 
@@ -31,18 +30,10 @@ VALIDATION_SECONDS = 12  # of a longer validation clip only so much is synthesis
 WINDOW_SLACK = 10  # frames: a clip this much longer than the window is still taken whole, as in 4.1
 FRAME_SLACK = 2  # frames by which features of other tools may differ from the audio
 AGAIN = "run python preprocess_hubert_f0.py"
-BUCKET_BATCHES = 8  # clips of this many batches are sorted by length together
 
 
 class DatasetError(ValueError):
     """Clips that cannot be trained on, all of them listed with the reason."""
-
-
-class ClipKey(NamedTuple):
-    """What the sampler asks for: clip number ``clip`` of the list, as it is drawn in ``epoch``."""
-
-    epoch: int
-    clip: int
 
 
 class Batch(NamedTuple):
@@ -167,39 +158,6 @@ def load_datasets(config: Config) -> tuple[ClipDataset, ClipDataset]:
         ClipDataset(training, frames[: len(training)], config, training=True),
         ClipDataset(validation, frames[len(training) :], config, training=False),
     )
-
-
-class BatchSampler(Sampler[list[ClipKey]]):
-    """Batches of clips of similar length, reshuffled in every epoch by (seed, epoch), shared out among processes.
-
-    ``start(epoch, batch)`` sets where the next iteration begins, so that a resumed run goes on inside an epoch.
-    """
-
-    def __init__(self, lengths: list[int], *, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
-        self.lengths, self.batch_size, self.seed = lengths, batch_size, seed
-        self.rank, self.world_size = rank, world_size
-        self.epoch, self.first_batch = 1, 0
-
-    def __len__(self) -> int:
-        """Batches that each process gets in a whole epoch."""
-        return math.ceil(math.ceil(len(self.lengths) / self.batch_size) / self.world_size)
-
-    def start(self, epoch: int, batch: int = 0) -> None:
-        self.epoch, self.first_batch = epoch, batch
-
-    def __iter__(self) -> Iterator[list[ClipKey]]:
-        rng = np.random.default_rng((self.seed, self.epoch))
-        order = rng.permutation(len(self.lengths)).tolist()
-        bucket = self.batch_size * BUCKET_BATCHES
-        batches = []
-        for first in range(0, len(order), bucket):
-            indices = sorted(order[first : first + bucket], key=lambda i: self.lengths[i])
-            batches += [indices[i : i + self.batch_size] for i in range(0, len(indices), self.batch_size)]
-        rng.shuffle(batches)
-        # Every process takes as many steps: the first batches come a second time where they do not divide evenly.
-        shared = list(itertools.islice(itertools.cycle(batches), len(self) * self.world_size))
-        for batch in shared[self.rank :: self.world_size][self.first_batch :]:
-            yield [ClipKey(self.epoch, index) for index in batch]
 
 
 def collate(clips: list[Clip]) -> Batch:

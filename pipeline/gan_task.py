@@ -20,8 +20,9 @@ from models import MultiPeriodDiscriminator, SynthesizerTrn
 from modules.losses import discriminator_loss, feature_loss, generator_loss, kl_loss, stft_loss
 from modules.masking import take_segments
 from modules.mel_processing import spec_to_mel, spectrogram
-from pipeline.dataset import Batch, ClipDataset, ClipKey, collate
+from pipeline.dataset import Batch, ClipDataset, collate
 from pipeline.reporting import Reporter
+from pipeline.sampling import ClipKey
 from pipeline.training import NonFiniteLossError, TrainState
 
 logger = logging.getLogger(__name__)

@@ -1,20 +1,16 @@
 """Training of the synthesizer from its filelists to its checkpoints: the journey behind train.py."""
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch.utils.data import DataLoader
 
 from common import checkpoint, devices, processes
 from common.config import Config
 from common.formats import remove_parts, write_json
-from pipeline.dataset import BatchSampler, ClipDataset, collate, load_datasets
+from pipeline.dataset import collate, load_datasets
 from pipeline.gan_task import GanTask
 from pipeline.reporting import Reporter
+from pipeline.sampling import BatchSampler, make_loader
 from pipeline.speakers import dataset_pitch_ranges, write_pitch_ranges
 from pipeline.training import RunOptions, TrainState, run
 
@@ -68,7 +64,12 @@ def train(config: Config, options: TrainOptions) -> TrainState:
         write_pitch_ranges(options.folder, dataset_pitch_ranges(training.clips))
     logger.info("%d clips on %s, %d steps per epoch", len(training), device, len(sampler))
     try:
-        loader = _loader(training, sampler, device)
+        loader = make_loader(
+            *(training, sampler, device),
+            collate=collate,
+            num_workers=config.train.num_workers,
+            in_memory=config.train.all_in_mem,
+        )
         return run(task, loader, sampler, state, options=_run_options(config, options), reporter=reporter)
     finally:
         reporter.close()
@@ -91,20 +92,4 @@ def _run_options(config: Config, options: TrainOptions) -> RunOptions:
         max_steps=options.max_steps,
         max_minutes=options.max_minutes,
         rank=processes.rank(),
-    )
-
-
-def _loader(dataset: ClipDataset, sampler: BatchSampler, device: torch.device) -> "DataLoader[Any]":
-    train = dataset.config.train
-    workers = train.num_workers
-    if workers < 0:  # on a CPU the networks want the cores themselves; clips in memory would be held by each worker
-        alone = device.type != "cuda" or train.all_in_mem
-        workers = 0 if alone else min(4, max(0, (os.cpu_count() or 1) - 1))
-    return DataLoader(
-        dataset,
-        batch_sampler=sampler,
-        collate_fn=collate,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=device.type == "cuda",
     )

@@ -12,15 +12,15 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from common import processes
-from pipeline.dataset import Batch, BatchSampler
 from pipeline.reporting import Reporter
+from pipeline.sampling import BatchSampler
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,20 @@ class TrainState:
     batch: int = 0  # batches done in this epoch
 
 
+Self_ = TypeVar("Self_", bound="Batch")
+
+
+class Batch(Protocol):
+    """What the loop must know of a batch."""
+
+    @property
+    def names(self) -> list[str]:
+        """The clips in it."""
+
+    def to(self: Self_, device: torch.device) -> Self_:
+        """The same on another device."""
+
+
 class Task(Protocol):
     """What is trained: networks, losses, and how they are stored."""
 
@@ -53,7 +67,7 @@ class Task(Protocol):
     def begin_epoch(self, epoch: int) -> float:
         """Set the learning rate of ``epoch`` and return it."""
 
-    def step(self, batch: Batch, step: int) -> Mapping[str, Tensor | float]:
+    def step(self, batch: Any, step: int) -> Mapping[str, Tensor | float]:
         """Update the networks once; returns named losses. Raises NonFiniteLossError."""
 
     def validate(self, step: int, reporter: Reporter) -> Mapping[str, float]:

@@ -13,8 +13,9 @@ from common.formats import F0, FINGERPRINT, UNITS, UNITS_AUG, VOLUME, beside
 from modules.units import resize_units
 from pipeline import dataset
 from pipeline.caches import fingerprint, read_units, write_caches
-from pipeline.dataset import BatchSampler, ClipDataset, ClipKey, DatasetError, collate, load_datasets, read_filelist
+from pipeline.dataset import ClipDataset, DatasetError, collate, load_datasets, read_filelist
 from pipeline.features import Features
+from pipeline.sampling import BatchSampler, ClipKey
 from tests.parity import Case, assert_close
 from tests.synthetic import HOP, RATE, settings, sing, tiny_config, write_clip, write_dataset
 

@@ -15,10 +15,11 @@ from common.checkpoint import CheckpointError
 from models import SynthesizerTrn
 from modules.discriminators import MultiPeriodDiscriminator
 from pipeline import gan_task, reporting
-from pipeline.dataset import ClipKey, DatasetError, collate, load_datasets
+from pipeline.dataset import DatasetError, collate, load_datasets
 from pipeline.gan_task import GanTask
 from pipeline.gan_training import TrainOptions, train
 from pipeline.reporting import Reporter
+from pipeline.sampling import ClipKey
 from pipeline.training import NonFiniteLossError, TrainingError
 from tests.runs import differing, weights
 from tests.synthetic import tiny_config, write_dataset

@@ -7,7 +7,7 @@ import signal
 import pytest
 import torch
 
-from pipeline.dataset import BatchSampler
+from pipeline.sampling import BatchSampler
 from pipeline.training import (
     ROLLBACKS,
     STRIKES,
