@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 
-from common import checkpoint, processes
+from common import checkpoint
 from common.checkpoint import CheckpointError
 from common.config import Config
 from models import MultiPeriodDiscriminator, SynthesizerTrn
@@ -23,7 +23,8 @@ from modules.mel_processing import spec_to_mel, spectrogram
 from pipeline.dataset import Batch, ClipDataset, collate
 from pipeline.reporting import Reporter
 from pipeline.sampling import ClipKey
-from pipeline.training import NonFiniteLossError, TrainState
+from pipeline.training import TrainState
+from pipeline.updating import Updater
 
 logger = logging.getLogger(__name__)
 
@@ -33,15 +34,16 @@ VALIDATION_CLIPS = 8  # at most: they are synthesised whole, one after the other
 class GanTask:
     """Generator, discriminators, their optimizers, and where they are stored."""
 
+    advice = "lower train.learning_rate, set train.clip_grad_norm to 1000, or use half_type bf16"
+
     def __init__(self, config: Config, folder: Path, device: torch.device, validation: ClipDataset) -> None:
         self.config, self.folder, self.device, self.validation = config, folder, device, validation
         train, data = config.train, config.data
-        half = {"fp16": torch.float16, "bf16": torch.bfloat16}[train.half_type]
-        if train.fp16_run and half == torch.float16 and device.type != "cuda":
-            raise ValueError(
-                f"train.half_type fp16 works on CUDA only, this run is on {device}:"
-                " set half_type to bf16, or fp16_run to false"
-            )
+        self.updater = Updater(
+            device,
+            train.half_type if train.fp16_run else "fp32",
+            advice="set train.half_type to bf16, or fp16_run to false",
+        )
         torch.manual_seed(train.seed)
         self.hop, self.segment_frames = data.hop_length, train.segment_size // data.hop_length
         model = config.as_dict()["model"]
@@ -58,8 +60,6 @@ class GanTask:
         )
         self.optim_g = optimizer(self.generator.parameters())
         self.optim_d = optimizer(self.discriminator.parameters())
-        self.autocast = partial(torch.autocast, device.type, half, enabled=train.fp16_run)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=train.fp16_run and half == torch.float16)
         self.learning_rate = train.learning_rate
         # What the steps call: the networks themselves, or their data-parallel wrappers.
         self.net_g: nn.Module = self.generator
@@ -89,18 +89,16 @@ class GanTask:
 
     # ---- one update
 
-    def begin_epoch(self, epoch: int) -> float:
+    def set_rate(self, state: TrainState) -> float:
         """Exponential decay per epoch after a linear warm-up: a function of the epoch alone."""
         train = self.config.train
-        if epoch <= train.warmup_epochs:
-            self.learning_rate = train.learning_rate * epoch / train.warmup_epochs
+        if state.epoch <= train.warmup_epochs:
+            self.learning_rate = train.learning_rate * state.epoch / train.warmup_epochs
         else:
-            self.learning_rate = train.learning_rate * train.lr_decay ** (epoch - 1)
+            self.learning_rate = train.learning_rate * train.lr_decay ** (state.epoch - 1)
         for optimizer in (self.optim_g, self.optim_d):
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate
-        self.net_g.train()
-        self.net_d.train()
         return self.learning_rate
 
     def step(self, batch: Batch, step: int) -> dict[str, Tensor | float]:
@@ -110,19 +108,15 @@ class GanTask:
             NonFiniteLossError: a loss or a gradient is not finite; the network that it belongs to was not changed.
         """
         try:
-            losses = self._step(batch, step)
-        except NonFiniteLossError:
-            self.scaler.update(self.scaler.get_scale())  # closes the update; the scale stays
-            raise
+            with self.updater.step():
+                return self._step(batch, step)
         finally:
             self.discriminator.requires_grad_(True)
-        self.scaler.update()
-        return losses
 
     def _step(self, batch: Batch, step: int) -> dict[str, Tensor | float]:
         adversarial = step >= self.config.train.discriminator_start
         spec = self.spec(batch.wav.squeeze(1))  # (B, bins, F)
-        with self.autocast():
+        with self.updater.autocast():
             y_hat, starts, z_mask, latents, pred_lf0, _, lf0 = self.net_g(
                 batch.units,
                 batch.f0,
@@ -151,7 +145,7 @@ class GanTask:
             parts["lf0"] = mse_loss(pred_lf0.float(), lf0.float())
         self.discriminator.requires_grad_(False)  # a quarter to half of the work of the generator's update
         if adversarial:
-            with self.autocast():
+            with self.updater.autocast():
                 _, fake_scores, real_maps, fake_maps = self.discriminator(y, y_hat)
             parts["gen"] = generator_loss(fake_scores)[0]
             parts["fm"] = feature_loss(real_maps, fake_maps)
@@ -163,7 +157,7 @@ class GanTask:
         return losses
 
     def _step_discriminator(self, y: Tensor, y_hat: Tensor) -> dict[str, Tensor | float]:
-        with self.autocast():
+        with self.updater.autocast():
             real_scores, fake_scores, _, _ = self.net_d(y, y_hat)
         loss, _, _ = discriminator_loss(real_scores, fake_scores)
         norm = self._update(self.optim_d, self.discriminator, {"disc": loss})
@@ -171,20 +165,7 @@ class GanTask:
 
     def _update(self, optimizer: torch.optim.Optimizer, net: nn.Module, losses: Mapping[str, Tensor]) -> Tensor:
         """Step ``optimizer`` down the sum of ``losses``; returns the gradient norm before any clipping."""
-        total = torch.stack(list(losses.values())).sum()
-        if processes.in_any(not bool(torch.isfinite(total)), self.device):
-            bad = [name for name, value in losses.items() if not torch.isfinite(value)]
-            raise NonFiniteLossError(f"loss {', '.join(bad) or 'of another process'} is not finite")
-        optimizer.zero_grad()
-        self.scaler.scale(total).backward()
-        self.scaler.unscale_(optimizer)
-        limit = self.config.train.clip_grad_norm or float("inf")
-        norm = nn.utils.clip_grad_norm_(net.parameters(), limit)
-        # The scaler looks for these itself: it skips the step and lowers its scale.
-        if not self.scaler.is_enabled() and not torch.isfinite(norm):
-            raise NonFiniteLossError(f"gradient of {', '.join(losses)} is not finite")
-        self.scaler.step(optimizer)
-        return norm
+        return self.updater.update(optimizer, net, losses, limit=self.config.train.clip_grad_norm)
 
     # ---- validation
 
@@ -221,7 +202,7 @@ class GanTask:
             "learning_rate": self.learning_rate,
             "step": state.step,
             "batch": state.batch,
-            "scaler": self.scaler.state_dict(),
+            "scaler": self.updater.scaler.state_dict(),
             "config": self.config.as_dict(),
         }
         checkpoint.save(
@@ -244,7 +225,7 @@ class GanTask:
         if other.get("step") != extra.get("step"):
             raise CheckpointError(f"{pair.generator} and {pair.discriminator.name} are of different steps")
         if extra.get("scaler"):
-            self.scaler.load_state_dict(extra["scaler"])
+            self.updater.scaler.load_state_dict(extra["scaler"])
         # Files of other tools tell the epoch, and the step only in their name.
         state = TrainState(
             step=int(extra.get("step", pair.step)),

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from common import processes
 from pipeline.reporting import Reporter
 from pipeline.sampling import BatchSampler
+from pipeline.updating import NonFiniteLossError
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +31,6 @@ ROLLBACKS = 3  # times that it may do so without a checkpoint in between
 
 class TrainingError(RuntimeError):
     """Training cannot go on; the message says why and what to change."""
-
-
-class NonFiniteLossError(ArithmeticError):
-    """A loss is NaN or infinite; raised by a task before it changes any weight by it."""
 
 
 @dataclass
@@ -63,9 +60,10 @@ class Task(Protocol):
     """What is trained: networks, losses, and how they are stored."""
 
     device: torch.device
+    advice: str  # what to change when losses stay non-finite
 
-    def begin_epoch(self, epoch: int) -> float:
-        """Set the learning rate of ``epoch`` and return it."""
+    def set_rate(self, state: TrainState) -> float:
+        """Set the learning rate of the update that comes after ``state`` and return it."""
 
     def step(self, batch: Any, step: int) -> Mapping[str, Tensor | float]:
         """Update the networks once; returns named losses. Raises NonFiniteLossError."""
@@ -119,10 +117,10 @@ def run(
     with _StopSignals() as stop:
         over = _is_over(stop, state, options, deadline=deadline, device=task.device)
         while state.epoch <= options.epochs and not over:
-            learning_rate = task.begin_epoch(state.epoch)
             sampler.start(state.epoch, state.batch)
             for batch in clock.timed(loader):
                 torch.manual_seed(zlib.crc32(f"{options.seed} {state.step} {options.rank}".encode()))
+                learning_rate = task.set_rate(state)
                 losses = guard.step(batch.to(task.device), state)
                 state.step, state.batch = state.step + 1, state.batch + 1
                 if losses and state.step % options.log_interval == 0:
@@ -215,12 +213,11 @@ class _Guard:
 
     def roll_back(self, reason: str) -> None:
         self.rollbacks += 1
-        advice = "lower train.learning_rate, set train.clip_grad_norm to 1000, or use half_type bf16"
         if self.rollbacks > ROLLBACKS:
-            raise TrainingError(f"{reason}, and going back to the last checkpoint does not help: {advice}")
+            raise TrainingError(f"{reason}, and going back to the last checkpoint does not help: {self.task.advice}")
         restored = self.task.restore()
         if restored is None:
-            raise TrainingError(f"{reason}, and there is no checkpoint yet to go back to: {advice}")
+            raise TrainingError(f"{reason}, and there is no checkpoint yet to go back to: {self.task.advice}")
         logger.warning("%s: back to the weights of step %d", reason, restored.step)
         self.strikes, self.recovering = 0, True
 

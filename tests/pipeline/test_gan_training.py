@@ -20,7 +20,8 @@ from pipeline.gan_task import GanTask
 from pipeline.gan_training import TrainOptions, train
 from pipeline.reporting import Reporter
 from pipeline.sampling import ClipKey
-from pipeline.training import NonFiniteLossError, TrainingError
+from pipeline.training import TrainingError, TrainState
+from pipeline.updating import NonFiniteLossError
 from tests.runs import differing, weights
 from tests.synthetic import tiny_config, write_dataset
 
@@ -67,7 +68,7 @@ def task(in_tmp):
     config = small()
     training, validation = load_datasets(config)
     task = GanTask(config, LOGS, CPU, validation)
-    task.begin_epoch(1)
+    task.set_rate(TrainState())
     task.batch = collate([training[ClipKey(1, i)] for i in (0, 1)])
     return task
 
@@ -238,7 +239,7 @@ def test_bad_numbers_change_nothing_and_the_next_step_is_sound(task, monkeypatch
 
 def test_loss_scaling(task, monkeypatch):
     """What fp16 on CUDA does, with the scaler that CPUs have too."""
-    task.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    task.updater.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     torch.manual_seed(1)
     norm = task.step(task.batch, 0)["grad_norm_g"]
     assert 0 < norm < 1e5  # unscaled
@@ -248,15 +249,15 @@ def test_loss_scaling(task, monkeypatch):
             patch.setattr(gan_task, name, lambda *_, nan=nan, name=name: nan if name == "kl_loss" else (nan, [], []))
             with pytest.raises(NonFiniteLossError):
                 task.step(task.batch, 1)
-    assert task.scaler.get_scale() == 1024.0
+    assert task.updater.scaler.get_scale() == 1024.0
     before = copy.deepcopy(task.generator.state_dict())
     with monkeypatch.context() as patch:
         patch.setattr(gan_task, "kl_loss", lambda z_p, *_: (z_p.sum() * 0).abs().sqrt())
         task.step(task.batch, 2)  # the gradient overflows: no step, a smaller scale
-    assert task.scaler.get_scale() == 512.0
+    assert task.updater.scaler.get_scale() == 512.0
     assert all(torch.equal(before[key], value) for key, value in task.generator.state_dict().items())
     task.step(task.batch, 3)
-    assert task.is_finite() and task.scaler.get_scale() == 512.0
+    assert task.is_finite() and task.updater.scaler.get_scale() == 512.0
 
 
 def test_a_run_that_diverges_says_so_and_keeps_its_checkpoint(in_tmp, monkeypatch, caplog):
@@ -274,7 +275,7 @@ def test_a_run_that_diverges_says_so_and_keeps_its_checkpoint(in_tmp, monkeypatc
 def test_gradients_are_clipped_where_asked(in_tmp):
     training, validation = load_datasets(small())
     task = GanTask(small(train={"clip_grad_norm": 0.5}), LOGS, CPU, validation)
-    task.begin_epoch(1)
+    task.set_rate(TrainState())
     norm = task.step(collate([training[ClipKey(1, 0)]]), 0)["grad_norm_g"]
     grads = torch.stack([p.grad.norm() for p in task.generator.parameters() if p.grad is not None])
     assert norm > 0.5 and grads.norm() == pytest.approx(0.5, rel=1e-3)
@@ -289,7 +290,7 @@ def test_bf16_on_the_cpu(in_tmp):
     tasks = [GanTask(c, LOGS, CPU, validation) for c in (small(), config)]
     losses = []
     for task in tasks:
-        task.begin_epoch(1)
+        task.set_rate(TrainState())
         torch.manual_seed(1)
         losses.append(task.step(collate([training[ClipKey(1, 0)]]), 0))
     for name in ("mel", "disc", "gen"):
@@ -300,7 +301,7 @@ def test_bf16_on_the_cpu(in_tmp):
 
 
 def test_fp16_on_the_cpu_is_refused(in_tmp):
-    with pytest.raises(ValueError, match="fp16 works on CUDA only, this run is on cpu: set half_type to bf16"):
+    with pytest.raises(ValueError, match="fp16 works on CUDA only, this run is on cpu: set train.half_type to bf16"):
         go(small(train={"fp16_run": True}))
 
 
@@ -310,7 +311,7 @@ def test_fp16_on_the_cpu_is_refused(in_tmp):
 def test_discriminators_join_at_their_step(in_tmp):
     training, validation = load_datasets(small())
     task = GanTask(small(train={"discriminator_start": 1}), LOGS, CPU, validation)
-    task.begin_epoch(1)
+    task.set_rate(TrainState())
     before = copy.deepcopy(task.discriminator.state_dict())
     batch = collate([training[ClipKey(1, 0)]])
     assert {"disc", "gen", "fm", "grad_norm_d"}.isdisjoint(task.step(batch, 0))

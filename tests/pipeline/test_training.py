@@ -11,12 +11,12 @@ from pipeline.sampling import BatchSampler
 from pipeline.training import (
     ROLLBACKS,
     STRIKES,
-    NonFiniteLossError,
     RunOptions,
     TrainingError,
     TrainState,
     run,
 )
+from pipeline.updating import NonFiniteLossError
 
 N_CLIPS, BATCH = 10, 2  # five steps per epoch
 
@@ -36,15 +36,16 @@ class Counter:
     """A task whose weight is the sum of its draws; ``bad`` are the steps whose loss is not finite."""
 
     device = torch.device("cpu")
+    advice = "lower the rate"
 
     def __init__(self, *, bad=(), broken=()) -> None:
         self.weight, self.bad, self.broken = 0.0, set(bad), set(broken)
         self.seen, self.saved, self.validated, self.restored = [], [], [], 0
         self.during = lambda step: None
 
-    def begin_epoch(self, epoch):
-        self.epoch = epoch
-        return 0.1 * epoch
+    def set_rate(self, state):
+        self.epoch = state.epoch
+        return 0.1 * state.epoch
 
     def step(self, batch, step):
         self.during(step)
@@ -188,7 +189,7 @@ def test_a_row_of_bad_losses_goes_back_to_the_last_checkpoint(caplog):
 def test_losses_that_stay_bad_stop_the_run(eval_interval):
     task = Counter(bad=range(6, 1000))
     task.saved = [(TrainState(step=4), 1.0)]
-    with pytest.raises(TrainingError, match="going back to the last checkpoint does not help: lower train.learning"):
+    with pytest.raises(TrainingError, match="going back to the last checkpoint does not help: lower the rate"):
         go(task, epochs=100, eval_interval=eval_interval)
     assert task.restored == ROLLBACKS
     assert max(state.step for state, _ in task.saved) <= 7  # of the bad stretch nothing is saved but its first step
@@ -196,7 +197,7 @@ def test_losses_that_stay_bad_stop_the_run(eval_interval):
 
 def test_bad_losses_before_the_first_checkpoint_stop_the_run():
     task = Counter(bad=range(100))
-    with pytest.raises(TrainingError, match="there is no checkpoint yet to go back to: lower train.learning_rate"):
+    with pytest.raises(TrainingError, match="there is no checkpoint yet to go back to: lower the rate"):
         go(task, eval_interval=2)
     assert task.saved == []
 
