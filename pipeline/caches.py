@@ -194,7 +194,7 @@ def read_units(wav: Path) -> Tensor:
         FileNotFoundError: there are none.
         ValueError: a file that is damaged, or copies of other units.
     """
-    units = _read_tensor(_present(wav, UNITS))
+    units = read_clean_units(wav)
     copies = beside(wav, UNITS_AUG)
     if not copies.is_file():
         return units
@@ -202,6 +202,11 @@ def read_units(wav: Path) -> Tensor:
     if perturbed.shape[1:] != units.shape[1:]:
         raise ValueError(f"{copies} does not belong to {UNITS}: delete it, or run python preprocess_hubert_f0.py")
     return torch.cat([units, perturbed])
+
+
+def read_clean_units(wav: Path) -> Tensor:
+    """Cached units of the clip itself, (1, D, N), without its perturbed copies. Raises: as `read_units`."""
+    return _read_tensor(_present(wav, UNITS))
 
 
 def _read_tensor(path: Path) -> Tensor:

@@ -17,6 +17,7 @@ LAYERS = {
     "pipeline": 3,
 }
 SCRIPTS = 4
+SCRIPTS_IN_PACKAGES = {"cluster/train_cluster.py"}  # where 4.1 has it
 # Decoders and encoders are made of the blocks of modules/, which knows of neither.
 SIDEWAYS = {("vdecoder", "modules"), ("vencoder", "modules"), ("cluster", "modules")}
 PRINTING = {"common/pretrained.py"}  # run as a script by `python -m common.pretrained`
@@ -64,7 +65,7 @@ def called(tree: ast.Module) -> set[str]:
 @pytest.mark.parametrize("path", LIBRARY, ids=str)
 def test_imports_go_downwards(path):
     own = package(path)
-    level = LAYERS.get(own, SCRIPTS)
+    level = SCRIPTS if path.as_posix() in SCRIPTS_IN_PACKAGES else LAYERS.get(own, SCRIPTS)
     for other in imported_packages(parsed(path)):
         assert other not in SCRIPT_NAMES or other == "spkmix", f"{path} imports the script {other}"
         if other in LAYERS and other != own:
@@ -95,7 +96,8 @@ def test_the_library_does_not_print(path):
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_files_are_short(path):
     n_lines = len((ROOT / path).read_text(encoding="utf-8").splitlines())
-    limit = MAX_SCRIPT_LINES if path.stem in SCRIPT_NAMES and len(path.parts) == 1 else MAX_LINES
+    is_script = path.as_posix() in SCRIPTS_IN_PACKAGES or (path.stem in SCRIPT_NAMES and len(path.parts) == 1)
+    limit = MAX_SCRIPT_LINES if is_script else MAX_LINES
     assert n_lines <= limit or path.as_posix() in DATA, f"{path} has {n_lines} lines"
 
 
