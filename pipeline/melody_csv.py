@@ -1,6 +1,5 @@
 """Melodies as tables: what --f0_export writes, and what comes back from an editor, a script or a spreadsheet."""
 
-import csv
 import logging
 from pathlib import Path
 from typing import NamedTuple
@@ -8,13 +7,13 @@ from typing import NamedTuple
 import numpy as np
 
 from common.formats import keep_copy, write_text
+from pipeline.csv_tables import Table, read_table
 from pipeline.melody import SECONDS_DIGITS, Melody, find_hole, find_problem
 
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("time", "f0", "voiced")  # seconds; Hz, 0 where unvoiced; 1 where voiced, else 0
 NEEDED = 2  # of them
-DELIMITERS = (";", "\t")  # looked for in the first line in this order; else a comma
 
 NOTE_NUMBERS = 128  # of MIDI
 LOWEST_MEDIAN = 75.0, 100.0  # Hz: of a song of a bass; where all values are whole, as those of a tracker never are
@@ -63,39 +62,24 @@ def read_csv(path: Path, duration: float) -> Melody:
 
 
 def _read_rows(path: Path) -> Rows:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: no text in UTF-8: save it as CSV") from None
-    first = text.lstrip().partition("\n")[0]
-    delimiter = next((sign for sign in DELIMITERS if sign in first), ",")
-    reader = csv.reader(text.splitlines(), delimiter=delimiter, skipinitialspace=True)
-    try:
-        table = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: no CSV ({error})") from None
-    if not table:
-        raise ValueError(f"{path}: the file holds no rows")
-    n_cells = len(table[0][1])
-    columns = _header(path, *table[0])
+    table = read_table(path)
+    rows, (line, cells) = table.rows, table.rows[0]
+    columns = _header(path, line, cells)
     if columns is None:
-        columns = dict(zip(COLUMNS, range(n_cells), strict=False))
+        columns = dict(zip(COLUMNS, range(len(cells)), strict=False))
     else:
-        table = table[1:]
+        rows = rows[1:]
     points = []
-    for line, cells in table:
-        if len(cells) != n_cells:
-            comma = "; decimal commas need semicolons between the columns" if delimiter == "," else ""
-            raise ValueError(f"{path}, line {line}: {len(cells)} columns, the first line has {n_cells}{comma}")
+    for line, cells in rows:
         try:
-            points.append(_point({name: cells[i] for name, i in columns.items()}, decimal_comma=delimiter != ","))
+            points.append(_point({name: cells[i] for name, i in columns.items()}, table))
         except ValueError as error:
             raise ValueError(f"{path}, line {line}: {error}") from None
     if not points:
         raise ValueError(f"{path}: the file holds no rows but the names of its columns")
-    rows = Rows([line for line, _ in table], *np.array(points).T[:NEEDED])
-    _silence(path, rows, unvoiced=np.array(points)[:, NEEDED] == 0)
-    return rows
+    found = Rows([row.line for row in rows], *np.array(points).T[:NEEDED])
+    _silence(path, found, unvoiced=np.array(points)[:, NEEDED] == 0)
+    return found
 
 
 def _silence(path: Path, rows: Rows, *, unvoiced: np.ndarray) -> None:
@@ -128,12 +112,12 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _point(cells: dict[str, str], *, decimal_comma: bool) -> tuple[float, float, float]:
+def _point(cells: dict[str, str], table: Table) -> tuple[float, float, float]:
     """Seconds, f0 and voiced of a row."""
     numbers = {}
     for name, cell in cells.items():
         try:
-            numbers[name] = float(cell.replace(",", ".") if decimal_comma else cell) if cell or name != "f0" else 0.0
+            numbers[name] = table.number(cell) if cell or name != "f0" else 0.0
         except ValueError:
             raise ValueError(f"{name} is no number: {cell!r}") from None
     voiced = numbers.get("voiced", 1.0)

@@ -7,15 +7,14 @@ import numpy as np
 import torch
 
 from common import audio
-from common.formats import replacing
 from modules.mel_processing import stft_power
 from pipeline.melody import Melody
 from pipeline.pitch_range import A4_HZ, A4_MIDI, note_name
+from pipeline.song_picture import draw_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-LINE_SECONDS, MOST_LINES = 20.0, 24  # of the song per line of the picture; longer songs get longer lines
 N_FFT = 8192  # samples: bins 5 Hz wide at 44.1 kHz, so that low harmonics stay apart
 COLUMNS = 1500  # of the spectrum of a line at most: more could not be seen, and would need memory
 BINS_PER_SEMITONE = 4
@@ -29,27 +28,18 @@ def draw_melody(path: Path, wav: np.ndarray, melody: Melody, *, sample_rate: int
 
     Where nothing is voiced there is a grey bar below.
     """
-    from matplotlib.figure import Figure  # slow to import
-
-    duration = len(wav) / sample_rate
-    line_seconds = max(LINE_SECONDS, duration / MOST_LINES)
-    n_lines = max(1, int(np.ceil(duration / line_seconds - 1e-9)))
     heard = 12 * np.log2(melody.voiced_hz / A4_HZ) + A4_MIDI
     notes = (np.floor(heard.min()) - MARGIN, np.ceil(heard.max()) + MARGIN) if len(heard) else EMPTY
-    figure = Figure(figsize=(14, 0.6 + 2.4 * n_lines), layout="constrained")
-    for i, axis in enumerate(figure.subplots(n_lines, 1, squeeze=False)[:, 0]):
-        begin = i * line_seconds
-        _draw_sound(axis, wav, sample_rate, begin=begin, seconds=line_seconds, notes=notes)
-        _draw_line(axis, melody, begin=begin, seconds=line_seconds)
-        axis.set_xlim(begin, begin + min(line_seconds, max(duration, 0.1)))
+
+    def draw(axis: "Axes", begin: float, seconds: float) -> None:
+        _draw_sound(axis, wav, sample_rate, begin=begin, seconds=seconds, notes=notes)
+        _draw_line(axis, melody, begin=begin, seconds=seconds)
         axis.set_ylim(*notes)
         ticks = [note for note in range(int(notes[0]), int(notes[1]) + 1) if note % 12 in (0, 7)]
         axis.set_yticks(ticks, [note_name(A4_HZ * 2 ** ((note - A4_MIDI) / 12)) for note in ticks], fontsize=7)
-        axis.locator_params(axis="x", nbins=20, integer=True)
         axis.grid(axis="y", linewidth=0.3)
-    axis.set_xlabel("seconds; grey: unvoiced")
-    with replacing(path) as part:
-        figure.savefig(part, dpi=80, format="png")
+
+    draw_lines(path, len(wav) / sample_rate, draw, line_height=2.4, label="seconds; grey: unvoiced")
 
 
 def _draw_sound(

@@ -136,7 +136,7 @@ def test_a_table_and_a_picture_are_written(tmp_path):
 
 @pytest.mark.parametrize("wav", [sung(1.0)[:100], silence(0.4), sung(45.0)], ids=["short", "silent", "long"])
 def test_pictures_of_any_song(tmp_path, wav, monkeypatch):
-    monkeypatch.setattr("pipeline.melody_picture.MOST_LINES", 2)
+    monkeypatch.setattr("pipeline.song_picture.MOST_LINES", 2)
     n = max(len(wav) // 512, 1)
     melody = Melody(np.arange(n) * 512 / SAMPLE_RATE, np.full(n, 0.0 if n < 100 else 220.0, np.float32))
     files = MelodyFiles(songs("a"), f0_export=tmp_path / "a.csv")
