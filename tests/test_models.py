@@ -157,6 +157,48 @@ def test_mix_of_one_speaker_is_that_speaker() -> None:
     assert_close(shorter, net.infer(**inputs, c_lengths=lengths)[0], max_abs=1e-5)
 
 
+@pytest.mark.parametrize("predict_f0", [False, True])
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {},
+        {"use_transformer_flow": True},
+        {"use_depthwise_conv": True, "flow_share_parameter": True},
+        {"vocoder_name": "nsf-snake-hifigan", "vol_embedding": True},
+    ],
+)
+def test_mixes_of_a_batch(variant: dict[str, Any], predict_f0: bool) -> None:
+    net, inputs = small_net(**variant), small_inputs() | {"vol": torch.rand(3, 20)}
+    net.EnableCharacterMix(4)
+    one_hot = torch.eye(4)[:3]  # speakers 0, 1, 2, as small_inputs has them
+    lengths = torch.tensor([20, 13, 7])
+    expected, expected_f0 = net.infer(**inputs, predict_f0=predict_f0, c_lengths=lengths)
+    for frames in (1, 20):  # the same in all frames, and one row per frame
+        mixed, f0 = net.infer(
+            **inputs | {"g": one_hot[:, None].expand(3, frames, 4)}, predict_f0=predict_f0, c_lengths=lengths
+        )
+        assert_close(mixed, expected, max_abs=1e-5)
+        assert_close(f0, expected_f0, max_abs=1e-3)
+
+    weights = torch.rand(3, 20, 4).softmax(dim=2)
+    mixed, f0 = net.infer(**inputs | {"g": weights}, predict_f0=predict_f0, c_lengths=lengths)
+    for i, length in enumerate(lengths.tolist()):  # a piece alone is the same, given by (F, S) or (1, F, S)
+        item = {key: x[i : i + 1, ..., :length] for key, x in inputs.items() if key != "g"}
+        for g in (weights[i, :length], weights[i : i + 1, :length]):
+            alone, alone_f0 = net.infer(**item, g=g, predict_f0=predict_f0)
+            assert_close(mixed[i : i + 1, :, : length * HOP], alone, max_abs=1e-5)
+            assert_close(f0[i : i + 1, :length], alone_f0, max_abs=1e-3)
+    behind = torch.arange(20) >= lengths[:, None]  # what stands behind an item's end changes nothing
+    padded, _ = net.infer(
+        **inputs | {"g": weights.masked_fill(behind[..., None], 0)}, predict_f0=predict_f0, c_lengths=lengths
+    )
+    assert_close(padded, mixed, max_abs=1e-5)
+    same = net.infer(**inputs | {"g": weights[0]}, predict_f0=predict_f0)[0]  # one timeline for all items
+    assert_close(
+        same, net.infer(**inputs | {"g": weights[:1].expand(3, 20, 4)}, predict_f0=predict_f0)[0], max_abs=1e-5
+    )
+
+
 def test_volume_none_adds_nothing() -> None:
     net, inputs = small_net(vol_embedding=True), small_inputs(1)
     silent, _ = net.infer(**inputs, vol=torch.zeros(1, 20))

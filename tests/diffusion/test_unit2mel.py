@@ -62,6 +62,11 @@ def test_speakers_by_id_by_constant_mix_and_frame_by_frame():
     constant = model.condition(*clips, spk_mix_dict={0: 0.2, 1: 0.5, 2: 0.3})
     for mix in (weights.expand(20, 3), weights.expand(2, 20, 3)):
         assert_close(model.condition(*clips, spk_id=mix), constant, max_abs=1e-6)
+    each = torch.rand(2, 20, 3).softmax(dim=2)
+    together = model.condition(*clips, spk_id=each)
+    for i in range(2):
+        alone = model.condition(*(clip[i : i + 1] for clip in clips), spk_id=each[i])
+        assert_close(together[i : i + 1], alone, max_abs=1e-6)
     one_hot = torch.zeros(20, 2)
     one_hot[:10, 0] = one_hot[10:, 1] = 1
     switched = model.condition(*clips, spk_id=one_hot)
