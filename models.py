@@ -11,13 +11,13 @@ Checked against: the golden cases synth_*, numbers of the reference on recipe we
 
 import logging
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from common.config import LEGACY_KEYS, ModelConfig
+from common.config import LEGACY_KEYS, Config, ModelConfig
 from modules.attentions import CausalDecoder
 from modules.discriminators import MultiPeriodDiscriminator
 from modules.encoders import F0Decoder, PosteriorEncoder, PriorEncoder
@@ -104,6 +104,14 @@ class SynthesizerTrn(nn.Module):
         if config.use_automatic_f0_prediction:
             self.f0_decoder = F0Decoder(config)
         self.emb_uv = nn.Embedding(2, hidden)
+
+    @classmethod
+    def from_config(cls, config: Config) -> "SynthesizerTrn":
+        """The synthesizer of a whole config.json."""
+        data = config.data
+        segment_size = config.train.segment_size // data.hop_length
+        model = asdict(config.model)
+        return cls(data.filter_length // 2 + 1, segment_size, sampling_rate=data.sampling_rate, **model)
 
     def EnableCharacterMix(self, n_speakers_map: int, device: torch.device | str | None = None) -> None:  # noqa: N802
         """Let `g` be weights of the first `n_speakers_map` speakers. `device` is not needed: weights follow the model.

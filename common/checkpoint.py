@@ -1,7 +1,9 @@
 """The one checkpoint door: every model file is read and written here.
 
 The layout is that of so-vits-svc 4.x: ``{"model", "iteration" (the epoch), "optimizer", "learning_rate"}``; what this
-project adds stands in keys of its own, so that older tools still read the files. Nothing that is read can run code.
+project adds stands in keys of its own, so that older tools still read the files. A name that ends in .safetensors
+means that format: the tensors of "model", and beside them as metadata what is no tensor; it holds no optimizer.
+Nothing that is read can run code.
 """
 
 import logging
@@ -14,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from common import safetensors_files
 from common.formats import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -62,14 +65,67 @@ def read(path: str | Path, *, only: Collection[str] | None = None) -> dict[str, 
 
 
 def read_model(path: str | Path, *, only: Collection[str] | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a G_*.pth or D_*.pth: its state dict, and what else stands beside it (of that, the keys in ``only``)."""
-    content = read(path, only=None if only is None else {"model", *only})
-    state = content.pop("model", None)
+    """Read a G_*.pth or D_*.pth, or a model in .safetensors: its state dict, and what else stands beside it.
+
+    Args:
+        only: of what stands beside it, the keys that are wanted.
+
+    Raises:
+        CheckpointError: as `read`, and where there is no model.
+    """
+    path = Path(path)
+    if path.suffix == safetensors_files.SUFFIX:
+        state, content = _read_safetensors(path)
+        content = {key: value for key, value in content.items() if only is None or key in only}
+    else:
+        content = read(path, only=None if only is None else {"model", *only})
+        state = content.pop("model", None)
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(
             f"{path} is no model checkpoint: its key 'model' holds no tensors (keys: {list(content)[:6]})"
         )
     return {_known_name(key): value for key, value in state.items()}, content
+
+
+def read_embedded_config(path: str | Path) -> dict[str, Any] | None:
+    """The content of the config.json that a model carries inside (those of train.py and compress_model.py do).
+
+    None where it carries none; it is not checked (`common.config.from_dict` does that). Weights are not read.
+
+    Raises:
+        CheckpointError: as `read`.
+    """
+    path = Path(path)
+    if path.suffix == safetensors_files.SUFFIX:
+        config = _read_safetensors(path, weights=False)[1].get("config")
+    else:
+        config = read(path, only={"config"}).get("config")
+    return dict(config) if isinstance(config, Mapping) else None  # files of other families have lists there
+
+
+def halved(state: Mapping[str, Tensor], *, where: Path | str) -> dict[str, Tensor]:
+    """The tensors in half precision; those that are not floating stay. What shared memory shares it afterwards.
+
+    Raises:
+        CheckpointError: a number is too large for half precision, or is none.
+    """
+    check_finite(state, where=where)
+    halves: dict[tuple[Any, ...], Tensor] = {}
+    result = {}
+    for key, tensor in state.items():
+        memory = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+        result[key] = halves.setdefault(memory, tensor.half() if tensor.is_floating_point() else tensor)
+        if tensor.numel() and not bool(torch.isfinite(result[key]).all()):
+            largest, limit = float(tensor.abs().max()), torch.finfo(torch.float16).max
+            raise CheckpointError(f"{where}: {key} reaches {largest:g}, half precision ends at {limit:g}")
+    return result
+
+
+def check_finite(state: Mapping[str, Tensor], *, where: Path | str) -> None:
+    """Raise CheckpointError where a tensor holds NaN or infinity: training diverged, or the file is damaged."""
+    bad = [key for key, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
+    if bad:
+        raise CheckpointError(f"{where} holds numbers that are not finite, so it cannot sing: {_first(bad)}")
 
 
 def load_weights(
@@ -147,8 +203,13 @@ def adapt_speakers(state: dict[str, Tensor], module: nn.Module, *, where: Path |
 
 
 def save(path: str | Path, content: Mapping[str, Any]) -> None:
-    """Write a checkpoint; it appears whole or not at all."""
-    write_atomically(Path(path), lambda file: torch.save(dict(content), file))
+    """Write a checkpoint; it appears whole or not at all. In .safetensors there is no optimizer."""
+    path = Path(path)
+    if path.suffix == safetensors_files.SUFFIX:
+        beside = {key: value for key, value in content.items() if key not in ("model", "optimizer")}
+        safetensors_files.write(path, content["model"], beside)
+    else:
+        write_atomically(path, lambda file: torch.save(dict(content), file))
 
 
 def pair_at(folder: Path, step: int) -> Pair:
@@ -196,6 +257,15 @@ def _steps(folder: Path, letter: str) -> set[int]:
     """Steps above 0 of which ``folder`` has a file of this letter (G or D)."""
     matches = (re.fullmatch(rf"{letter}_([1-9]\d*)\.pth", path.name) for path in folder.glob(f"{letter}_*.pth"))
     return {int(match[1]) for match in matches if match}
+
+
+def _read_safetensors(path: Path, *, weights: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint {path}")
+    try:
+        return safetensors_files.read(path) if weights else ({}, safetensors_files.read_metadata(path))
+    except ValueError as error:
+        raise CheckpointError(str(error)) from None
 
 
 def _known_name(key: str) -> str:

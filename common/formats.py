@@ -22,6 +22,11 @@ def beside(wav: str | Path, suffix: str) -> Path:
     return Path(f"{wav}{suffix}")
 
 
+def is_same_file(path: Path, other: Path) -> bool:
+    """Whether two names lead to one file or folder that is there."""
+    return path.exists() and other.exists() and path.samefile(other)  # a link may lead nowhere
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give the name of a temporary file beside ``path``; when the context ends, what was written there gets that name.

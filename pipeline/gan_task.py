@@ -46,10 +46,7 @@ class GanTask:
         )
         torch.manual_seed(train.seed)
         self.hop, self.segment_frames = data.hop_length, train.segment_size // data.hop_length
-        model = config.as_dict()["model"]
-        self.generator = SynthesizerTrn(
-            data.filter_length // 2 + 1, self.segment_frames, sampling_rate=data.sampling_rate, **model
-        ).to(device)
+        self.generator = SynthesizerTrn.from_config(config).to(device)
         self.discriminator = MultiPeriodDiscriminator(base_channels=train.discriminator_channels).to(device)
         optimizer = partial(
             torch.optim.AdamW,

@@ -8,6 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from common.failures import reason
+from common.formats import is_same_file
 from pipeline.melody import Melody
 from pipeline.melody_csv import read_csv, write_csv
 from pipeline.melody_midi import read_midi
@@ -53,9 +54,9 @@ class MelodyFiles:
                 )
         self.exports = dict(zip(songs, _export_paths(f0_export, songs), strict=True)) if f0_export else {}
         for path in self.exports.values():
-            if any(_is_same(path, source) for source in self._sources()):
+            if any(is_same_file(path, source) for source in self._sources()):
                 raise ValueError(f"--f0_export would write over {path}, which --f0_import reads: name another place")
-            if f0_import and _is_same(path.parent, f0_import):
+            if f0_import and is_same_file(path.parent, f0_import):
                 raise ValueError(
                     f"--f0_export would write {path.name} into {f0_import}, which --f0_import reads: name another place"
                 )
@@ -129,10 +130,6 @@ class MelodyFiles:
 
 def _is_folder(path: Path) -> bool:
     return path.is_dir() or not path.suffix
-
-
-def _is_same(path: Path, other: Path) -> bool:
-    return path.exists() and other.exists() and path.samefile(other)  # a link may lead nowhere
 
 
 def _is_score(path: Path) -> bool:

@@ -7,8 +7,6 @@ import argparse
 import logging
 from pathlib import Path
 
-import torch
-
 from common import checkpoint
 from common.logs import run_script, setup_logging
 
@@ -30,9 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         for source, target in ((trained.generator, base.generator), (trained.discriminator, base.discriminator)):
             state, extra = checkpoint.read_model(source)
-            half = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
-            if not all(bool(torch.isfinite(value).all()) for value in half.values()):
-                raise ValueError(f"{source}: a weight is too large for half precision")
+            half = checkpoint.halved(state, where=source)
             content = {"model": half, "iteration": 0, "optimizer": None, "learning_rate": extra["learning_rate"]}
             checkpoint.save(target, content)
             logger.info("%s: %.1f MB", target, target.stat().st_size / 1e6)

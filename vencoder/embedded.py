@@ -3,8 +3,6 @@
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from common import checkpoint
@@ -16,17 +14,14 @@ class EmbeddedEncoder(SpeechEncoder):
     """Units (256, N) of about unit variance, float32.
 
     Raises:
-        ValueError: ``weights`` is no safetensors file, or holds another network.
+        CheckpointError: ``weights`` is no safetensors file, or holds another network.
     """
 
     max_frames = 6000  # two minutes: convolutions cost no more per frame, and the clip's mean is taken over more
     batch_frames = {"cpu": 6000, "cuda": 60000}
 
     def __init__(self, weights: Path, device: torch.device) -> None:
-        try:
-            state = load_file(weights)
-        except SafetensorError as error:
-            raise ValueError(f"{weights} is no safetensors file: {error}") from None
+        state, _ = checkpoint.read_model(weights, only=())
         net = ContentNet()
         super().__init__(net.frame.shape[0], device)
         checkpoint.load_weights(net, state, where=weights)

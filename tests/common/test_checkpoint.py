@@ -6,6 +6,7 @@ from collections import OrderedDict
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from common import checkpoint
@@ -207,3 +208,69 @@ def test_what_a_killed_removal_left_goes_too(tmp_path):
         (tmp_path / name).touch()
     checkpoint.remove_old(tmp_path, 2)
     assert names(tmp_path) == {"G_3.pth", "D_3.pth", "D_5.pth", "G_2.pth", "D_0.pth"}
+
+
+def test_safetensors_hold_the_same_but_for_the_optimizer(tmp_path):
+    net, path = Net(), tmp_path / "logs/歌.safetensors"
+    state = net.state_dict() | {"dec.twin": net.dec.weight.detach()}  # shares its memory
+    config = {"model": {"gin_channels": 3}, "spk": {"歌手": 0}}
+    content = {"model": state, "iteration": 3, "optimizer": {"state": {}}, "learning_rate": 1e-4, "config": config}
+    checkpoint.save(path, content)
+    got, rest = checkpoint.read_model(path)
+    assert got.keys() == state.keys() and all(torch.equal(got[key], state[key]) for key in state)
+    assert rest == {"format": "pt", "iteration": 3, "learning_rate": 1e-4, "config": config}
+    assert checkpoint.read_model(path, only=("iteration",))[1] == {"iteration": 3}
+    assert checkpoint.read_embedded_config(path) == config
+    assert names(path.parent) == {path.name}
+    (tmp_path / "other").touch()
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode  # whoever may read other files may read it
+
+
+def test_the_config_inside_a_model(tmp_path):
+    for i, (config, expected) in enumerate([({"spk": {"a": 0}}, {"spk": {"a": 0}}), ([1025, 32], None), ("x", None)]):
+        for name in (f"{i}.pth", f"{i}.safetensors"):
+            checkpoint.save(tmp_path / name, {"model": Net().state_dict(), "config": config})
+            assert checkpoint.read_embedded_config(tmp_path / name) == expected
+    checkpoint.save(tmp_path / "none.safetensors", {"model": {}})
+    assert checkpoint.read_embedded_config(tmp_path / "none.safetensors") is None
+
+
+@pytest.mark.parametrize("reader", [checkpoint.read_model, checkpoint.read_embedded_config])
+def test_safetensors_that_cannot_be_read(tmp_path, reader):
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(CheckpointError, match="no checkpoint .*a.safetensors"):
+        reader(path)
+    for damage in (b"", b"no such thing", b"\xff" * 8 + b"{}", pickle.dumps({"model": 1})):
+        path.write_bytes(damage)
+        with pytest.raises(CheckpointError, match=r"a.safetensors is no safetensors file: "):
+            reader(path)
+    checkpoint.save(path, {"model": Net().state_dict()})
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match=r"a.safetensors is no safetensors file: "):
+        reader(path)
+
+
+def test_metadata_of_other_tools_is_kept_as_text(tmp_path):
+    save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors", {"title": "my voice", "deep": "[" * 100_000})
+    assert checkpoint.read_model(tmp_path / "a.safetensors")[1] == {"title": "my voice", "deep": "[" * 100_000}
+
+
+def test_half_precision():
+    shared = torch.tensor([1.0, 65504.0])
+    state = {
+        "a": shared,
+        "b": shared,
+        "n": torch.tensor([70000]),
+        "c": torch.tensor([1e-9, 1 / 3]),
+        "e": torch.empty(0),
+    }
+    half = checkpoint.halved(state, where="G_1.pth")
+    assert half["a"] is half["b"] and half["a"].dtype == torch.float16 and half["n"] is state["n"]
+    assert half["c"].tolist() == [0.0, pytest.approx(1 / 3, rel=1e-3)]
+    with pytest.raises(CheckpointError, match=r"G_1.pth: c reaches 65520, half precision ends at 65504"):
+        checkpoint.halved(state | {"c": torch.tensor([-65520.0])}, where="G_1.pth")
+    for bad in (torch.nan, torch.inf):
+        with pytest.raises(
+            CheckpointError, match=r"G_1.pth holds numbers that are not finite, so it cannot sing: a, b"
+        ):
+            checkpoint.halved({"a": torch.tensor([bad]), "b": torch.tensor([bad])}, where="G_1.pth")

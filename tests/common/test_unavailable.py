@@ -10,9 +10,7 @@ from common.unavailable import refuse, set_by_user
 
 SCRIPTS = {
     "train_diff": ["-c", "configs/diffusion.yaml"],
-    "compress_model": ["-c", "config.json", "-i", "G_1.pth", "-o", "release.pth", "-hf"],
     "onnx_export": ["-n", "project"],
-    "mix_models": [],
 }
 
 
