@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,16 @@ WEIGHT_NORM_NAMES = {
 
 class CheckpointError(ValueError):
     """A checkpoint that is missing, damaged, unsafe, or of another model; the message says which and why."""
+
+
+class PairNames(NamedTuple):
+    """Names of the two files of a step; {} stands for the step."""
+
+    generator: str
+    discriminator: str  # the file without which training cannot go on
+
+
+SYNTHESIZER = PairNames("G_{}.pth", "D_{}.pth")
 
 
 @dataclass(frozen=True)
@@ -212,50 +222,53 @@ def save(path: str | Path, content: Mapping[str, Any]) -> None:
         write_atomically(path, lambda file: torch.save(dict(content), file))
 
 
-def pair_at(folder: Path, step: int) -> Pair:
+def pair_at(folder: Path, step: int, names: PairNames = SYNTHESIZER) -> Pair:
     """Names of the pair of ``step`` in ``folder``, whether or not the files are there."""
-    return Pair(step, folder / f"G_{step}.pth", folder / f"D_{step}.pth")
+    return Pair(step, *(folder / name.format(step) for name in names))
 
 
-def find_pairs(folder: Path) -> list[Pair]:
+def find_pairs(folder: Path, names: PairNames = SYNTHESIZER) -> list[Pair]:
     """Pairs in ``folder`` of which both files are there, oldest first, the base pair of step 0 left out."""
-    return [pair_at(folder, step) for step in sorted(_steps(folder, "G") & _steps(folder, "D"))]
+    both = _steps(folder, names.generator) & _steps(folder, names.discriminator)
+    return [pair_at(folder, step, names) for step in sorted(both)]
 
 
-def newest_pair(folder: Path) -> Pair | None:
+def newest_pair(folder: Path, names: PairNames = SYNTHESIZER) -> Pair | None:
     """The pair that training goes on from; None where there is none.
 
     Raises:
         CheckpointError: a generator that is newer has no discriminator beside it. A killed run does not leave this.
     """
-    pairs = find_pairs(folder)
-    newest = max(_steps(folder, "G"), default=0)
+    pairs = find_pairs(folder, names)
+    newest = max(_steps(folder, names.generator), default=0)
     if newest > (pairs[-1].step if pairs else 0):
-        lone = pair_at(folder, newest)
+        lone, base = pair_at(folder, newest, names), names.generator.format(0)
         raise CheckpointError(
             f"{lone.generator} has no {lone.discriminator.name} beside it, so training cannot go on from it: put that"
-            f" file there, move {lone.generator.name} away, or rename it to G_0.pth in a new folder to start from it"
+            f" file there, move {lone.generator.name} away, or rename it to {base} in a new folder to start from it"
         )
     return pairs[-1] if pairs else None
 
 
-def remove_old(folder: Path, keep: int) -> None:
+def remove_old(folder: Path, keep: int, names: PairNames = SYNTHESIZER) -> None:
     """Remove all but the newest ``keep`` pairs (0 keeps all); the base pair and the newest pair always stay."""
-    pairs = find_pairs(folder)
+    pairs = find_pairs(folder, names)
     if keep < 1 or not pairs:
         return
     for pair in pairs[:-keep]:
         # The generator first: a lone discriminator is never taken for a pair.
         pair.generator.unlink(missing_ok=True)
         pair.discriminator.unlink(missing_ok=True)
-    for step in _steps(folder, "D") - _steps(folder, "G"):  # what a run that was killed on the line above left
+    # What a run that was killed on the line above left:
+    for step in _steps(folder, names.discriminator) - _steps(folder, names.generator):
         if step < pairs[-1].step:
-            pair_at(folder, step).discriminator.unlink(missing_ok=True)
+            pair_at(folder, step, names).discriminator.unlink(missing_ok=True)
 
 
-def _steps(folder: Path, letter: str) -> set[int]:
-    """Steps above 0 of which ``folder`` has a file of this letter (G or D)."""
-    matches = (re.fullmatch(rf"{letter}_([1-9]\d*)\.pth", path.name) for path in folder.glob(f"{letter}_*.pth"))
+def _steps(folder: Path, name: str) -> set[int]:
+    """Steps above 0 of which ``folder`` has a file called ``name``."""
+    pattern = re.escape(name).replace(r"\{\}", r"([1-9]\d*)")
+    matches = (re.fullmatch(pattern, path.name) for path in folder.glob(name.format("*")))
     return {int(match[1]) for match in matches if match}
 
 

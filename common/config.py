@@ -30,8 +30,8 @@ POSITIVE_SIZES = (
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """Section "train"."""
+class GanTraining:
+    """What every adversarial training is asked: the common part of section "train" of config.json and vocoder.json."""
 
     batch_size: int
     log_interval: int = 200  # steps
@@ -45,15 +45,12 @@ class TrainConfig:
     half_type: str = "fp16"  # fp16 or bf16
     lr_decay: float = 0.999875  # per epoch
     segment_size: int = 10240  # samples that the decoder synthesises of each clip
-    init_lr_ratio: float = 1
     warmup_epochs: int = 0
     c_mel: float = 45
-    c_kl: float = 1.0
     keep_ckpts: int = 0  # newest pairs that are kept; 0 keeps all
     all_in_mem: bool = False
     vol_aug: bool = False
     # New in this project; the defaults are the behaviour of 4.1.
-    window_frames: int = 790  # longer clips are cut to a random window of this length
     c_stft: float = 0.0  # weight of a loss on narrow STFT bins; sharpens the harmonics long before discriminators do
     smooth_upsampling: bool = False  # keep the decoder free of a comb at the frame rate; for small, short trainings
     clip_grad_norm: float = 0.0  # 0: gradients are not clipped
@@ -62,8 +59,7 @@ class TrainConfig:
     discriminator_start: int = 0  # step at which the discriminators join
 
     def problems(self) -> Iterator[str]:
-        sizes = ("batch_size", "log_interval", "eval_interval", "epochs", "window_frames", "segment_size")
-        yield from below(self, 1, *sizes)
+        yield from below(self, 1, "batch_size", "log_interval", "eval_interval", "epochs", "segment_size")
         yield from below(self, 0, "keep_ckpts", "warmup_epochs", "clip_grad_norm", "discriminator_start", "seed")
         if not 0 < self.learning_rate < 1:
             yield f"learning_rate: must be between 0 and 1, got {self.learning_rate}"
@@ -77,6 +73,19 @@ class TrainConfig:
             yield f"discriminator_channels: must be a multiple of 8, got {self.discriminator_channels}"
         if self.num_workers < -1:
             yield f"num_workers: must be -1 (automatic), 0 or more, got {self.num_workers}"
+
+
+@dataclass(frozen=True)
+class TrainConfig(GanTraining):
+    """Section "train"."""
+
+    init_lr_ratio: float = 1
+    c_kl: float = 1.0
+    window_frames: int = 790  # longer clips are cut to a random window of this length; new in this project
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        yield from below(self, 1, "window_frames")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ loader processes, on the order of work, or on where a run was interrupted.
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -208,45 +210,60 @@ def check_clips(clips: list[Path], config: Config) -> list[int]:
         DatasetError: clips without features, with features of other audio or another encoder, at another rate, of an
             unknown speaker, or too short.
     """
+    return check_each(clips, partial(_check_clip, config=config))
+
+
+def check_each(clips: list[Path], check: Callable[[Path], int]) -> list[int]:
+    """What ``check`` says of every clip; raises one DatasetError for all of those of which it raises something."""
     logger.info("checking %d clips and their features", len(clips))
-    frames, problems = [], []
+    found, problems = [], []
     for clip in tqdm(clips, desc="check", unit="clip", disable=processes.rank() != 0):
         try:
-            frames.append(_check_clip(clip, config))
+            found.append(check(clip))
         except (ValueError, OSError) as error:
             problems.append(str(error))
     if problems:
         shown = "\n  ".join(problems[:20] + ([f"... and {len(problems) - 20} more"] if len(problems) > 20 else []))
         raise DatasetError(f"{len(problems)} of {len(clips)} clips cannot be used:\n  {shown}")
-    return frames
+    return found
 
 
 def _check_clip(clip: Path, config: Config) -> int:
-    header = audio.info(clip)
     data, model = config.data, config.model
-    if (header.sample_rate, header.channels) != (data.sampling_rate, 1):
-        raise DatasetError(
-            f"{clip} is {header.channels} x {header.sample_rate} Hz, not mono {data.sampling_rate} Hz:"
-            " run python resample.py"
-        )
+    n_samples = check_audio(clip, data.sampling_rate)
     if clip.parent.name not in config.spk:
         raise DatasetError(f"{clip} is of no speaker of the config: run python preprocess_flist_config.py again")
     _check_source(clip, config)
     channels = read_units(clip).shape[1]
     if channels != model.ssl_dim:
         raise DatasetError(f"{clip} has units of {channels} channels, the config wants {model.ssl_dim}: {AGAIN}")
-    n_frames, lengths = header.n_samples // data.hop_length, [len(row) for row in read_f0(clip)]
+    n_frames, lengths = n_samples // data.hop_length, [len(row) for row in read_f0(clip)]
     if model.vol_embedding:
         lengths.append(len(read_volume(clip)))
-    if any(abs(length - n_frames) > FRAME_SLACK for length in lengths):
-        raise DatasetError(f"{clip} has {n_frames} frames, its features {min(lengths)}: {AGAIN}")
-    n_frames, needed = min(n_frames, *lengths), config.train.segment_size // data.hop_length
+    n_frames, needed = common_length(clip, n_frames, lengths), config.train.segment_size // data.hop_length
     if n_frames < needed:
         raise DatasetError(
             f"{clip} is too short: {n_frames} frames, {needed} are needed (train.segment_size): delete it and"
             " run python preprocess_flist_config.py again"
         )
     return n_frames
+
+
+def check_audio(clip: Path, sample_rate: int) -> int:
+    """Samples of a clip; raises DatasetError when it is not mono at ``sample_rate`` Hz."""
+    header = audio.info(clip)
+    if (header.sample_rate, header.channels) != (sample_rate, 1):
+        raise DatasetError(
+            f"{clip} is {header.channels} x {header.sample_rate} Hz, not mono {sample_rate} Hz: run python resample.py"
+        )
+    return header.n_samples
+
+
+def common_length(clip: Path, n_frames: int, lengths: list[int]) -> int:
+    """Frames that audio and features have in common; raises DatasetError when they belong to other audio."""
+    if any(abs(length - n_frames) > FRAME_SLACK for length in lengths):
+        raise DatasetError(f"{clip} has {n_frames} frames, its features {min(lengths)}: {AGAIN}")
+    return min(n_frames, *lengths)
 
 
 def _check_source(clip: Path, config: Config) -> None:

@@ -4,7 +4,6 @@ Letters as in VITS (Kim, Kong and Son 2021, arXiv:2106.06103): z latent, _q post
 """
 
 import logging
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,14 @@ from common import checkpoint
 from common.checkpoint import CheckpointError
 from common.config import Config
 from models import MultiPeriodDiscriminator, SynthesizerTrn
-from modules.losses import discriminator_loss, feature_loss, generator_loss, kl_loss, stft_loss
+from modules.losses import kl_loss, stft_loss
 from modules.masking import take_segments
 from modules.mel_processing import spec_to_mel, spectrogram
 from pipeline.dataset import Batch, ClipDataset, collate
+from pipeline.gan_updating import ADVICE, GanUpdater
 from pipeline.reporting import Reporter
 from pipeline.sampling import ClipKey
 from pipeline.training import TrainState
-from pipeline.updating import Updater
 
 logger = logging.getLogger(__name__)
 
@@ -32,35 +31,19 @@ VALIDATION_CLIPS = 8  # at most: they are synthesised whole, one after the other
 
 
 class GanTask:
-    """Generator, discriminators, their optimizers, and where they are stored."""
+    """Generator and discriminators, their updates, and where they are stored."""
 
-    advice = "lower train.learning_rate, set train.clip_grad_norm to 1000, or use half_type bf16"
+    advice = ADVICE
 
     def __init__(self, config: Config, folder: Path, device: torch.device, validation: ClipDataset) -> None:
         self.config, self.folder, self.device, self.validation = config, folder, device, validation
         train, data = config.train, config.data
-        self.updater = Updater(
-            device,
-            train.half_type if train.fp16_run else "fp32",
-            advice="set train.half_type to bf16, or fp16_run to false",
-        )
         torch.manual_seed(train.seed)
         self.hop, self.segment_frames = data.hop_length, train.segment_size // data.hop_length
         self.generator = SynthesizerTrn.from_config(config).to(device)
         self.discriminator = MultiPeriodDiscriminator(base_channels=train.discriminator_channels).to(device)
-        optimizer = partial(
-            torch.optim.AdamW,
-            lr=train.learning_rate,
-            betas=(train.betas[0], train.betas[1]),
-            eps=train.eps,
-            fused=device.type != "mps",
-        )
-        self.optim_g = optimizer(self.generator.parameters())
-        self.optim_d = optimizer(self.discriminator.parameters())
-        self.learning_rate = train.learning_rate
-        # What the steps call: the networks themselves, or their data-parallel wrappers.
-        self.net_g: nn.Module = self.generator
-        self.net_d: nn.Module = self.discriminator
+        self.updater = GanUpdater(self.generator, self.discriminator, train, device)
+        self.net_g: nn.Module = self.generator  # what the steps call: the network itself, or its data-parallel wrapper
         self.mel = partial(
             spec_to_mel,
             n_fft=data.filter_length,
@@ -82,21 +65,13 @@ class GanTask:
         )
         # Without automatic f0 prediction some parameters of the generator get no gradient.
         self.net_g = parallel(self.generator, find_unused_parameters=True)
-        self.net_d = parallel(self.discriminator)
+        self.updater.net_d = parallel(self.discriminator)
 
     # ---- one update
 
     def set_rate(self, state: TrainState) -> float:
-        """Exponential decay per epoch after a linear warm-up: a function of the epoch alone."""
-        train = self.config.train
-        if state.epoch <= train.warmup_epochs:
-            self.learning_rate = train.learning_rate * state.epoch / train.warmup_epochs
-        else:
-            self.learning_rate = train.learning_rate * train.lr_decay ** (state.epoch - 1)
-        for optimizer in (self.optim_g, self.optim_d):
-            for group in optimizer.param_groups:
-                group["lr"] = self.learning_rate
-        return self.learning_rate
+        """Set the learning rate of the update that comes after ``state`` and return it."""
+        return self.updater.set_rate(state)
 
     def step(self, batch: Batch, step: int) -> dict[str, Tensor | float]:
         """Update the discriminators (from ``discriminator_start`` on), then the generator.
@@ -104,11 +79,8 @@ class GanTask:
         Raises:
             NonFiniteLossError: a loss or a gradient is not finite; the network that it belongs to was not changed.
         """
-        try:
-            with self.updater.step():
-                return self._step(batch, step)
-        finally:
-            self.discriminator.requires_grad_(True)
+        with self.updater.step():
+            return self._step(batch, step)
 
     def _step(self, batch: Batch, step: int) -> dict[str, Tensor | float]:
         adversarial = step >= self.config.train.discriminator_start
@@ -129,7 +101,7 @@ class GanTask:
         y_hat_mel = self.mel(self.spec(y_hat.squeeze(1).float()))
         losses: dict[str, Tensor | float] = {}
         if adversarial:
-            losses |= self._step_discriminator(y, y_hat.detach())
+            losses |= self.updater.update_discriminator(y, y_hat)
         _, z_p, m_p, logs_p, _, logs_q = latents
         mel_l1 = l1_loss(y_mel, y_hat_mel)
         parts = {
@@ -140,29 +112,14 @@ class GanTask:
             parts["stft"] = self.config.train.c_stft * stft_loss(y.squeeze(1), y_hat.squeeze(1))
         if self.config.model.use_automatic_f0_prediction:
             parts["lf0"] = mse_loss(pred_lf0.float(), lf0.float())
-        self.discriminator.requires_grad_(False)  # a quarter to half of the work of the generator's update
         if adversarial:
-            with self.updater.autocast():
-                _, fake_scores, real_maps, fake_maps = self.discriminator(y, y_hat)
-            parts["gen"] = generator_loss(fake_scores)[0]
-            parts["fm"] = feature_loss(real_maps, fake_maps)
-        losses["grad_norm_g"] = self._update(self.optim_g, self.generator, parts)
+            parts |= self.updater.adversarial(y, y_hat)
+        losses["grad_norm_g"] = self.updater.update_generator(parts)
         if self.config.train.smooth_upsampling:
             self.generator.dec.smooth_upsampling()
         losses |= {name: value.detach() for name, value in parts.items()}
         losses["mel_l1"] = mel_l1.detach()
         return losses
-
-    def _step_discriminator(self, y: Tensor, y_hat: Tensor) -> dict[str, Tensor | float]:
-        with self.updater.autocast():
-            real_scores, fake_scores, _, _ = self.net_d(y, y_hat)
-        loss, _, _ = discriminator_loss(real_scores, fake_scores)
-        norm = self._update(self.optim_d, self.discriminator, {"disc": loss})
-        return {"disc": loss.detach(), "grad_norm_d": norm}
-
-    def _update(self, optimizer: torch.optim.Optimizer, net: nn.Module, losses: Mapping[str, Tensor]) -> Tensor:
-        """Step ``optimizer`` down the sum of ``losses``; returns the gradient norm before any clipping."""
-        return self.updater.update(optimizer, net, losses, limit=self.config.train.clip_grad_norm)
 
     # ---- validation
 
@@ -177,17 +134,13 @@ class GanTask:
             recorded, made = (self.mel(self.spec(wav.squeeze(1).float())) for wav in (batch.wav, y_hat))
             distances.append(l1_loss(recorded, made).item())
             name = f"{index}_{Path(batch.names[0]).stem}"
-            reporter.audio(f"{name}/synthesised", y_hat[0, 0].float().cpu().numpy(), step)
-            reporter.audio(f"{name}/recorded", batch.wav[0, 0].cpu().numpy(), step)
-            shown = {"recorded": recorded[0].cpu().numpy(), "synthesised": made[0].cpu().numpy()}
-            reporter.compare(name, shown, batch.f0[0].cpu().numpy(), step)
+            wavs = {"recorded": batch.wav[0, 0], "synthesised": y_hat[0, 0]}
+            reporter.clip(name, wavs, {"recorded": recorded[0], "synthesised": made[0]}, f0=batch.f0[0], step=step)
         self.generator.train()
         return {"mel_l1": sum(distances) / max(len(distances), 1)}
 
     def is_finite(self) -> bool:
-        return all(
-            bool(torch.isfinite(p).all()) for net in (self.generator, self.discriminator) for p in net.parameters()
-        )
+        return self.updater.is_finite()
 
     # ---- checkpoints
 
@@ -196,19 +149,17 @@ class GanTask:
         pair = checkpoint.pair_at(self.folder, state.step)
         shared = {
             "iteration": state.epoch,
-            "learning_rate": self.learning_rate,
+            "learning_rate": self.updater.learning_rate,
             "step": state.step,
             "batch": state.batch,
             "scaler": self.updater.scaler.state_dict(),
             "config": self.config.as_dict(),
         }
-        checkpoint.save(
-            pair.discriminator,
-            {"model": self.discriminator.state_dict(), "optimizer": self.optim_d.state_dict(), **shared},
-        )
-        checkpoint.save(
-            pair.generator, {"model": self.generator.state_dict(), "optimizer": self.optim_g.state_dict(), **shared}
-        )
+        for path, net, optimizer in (
+            (pair.discriminator, self.discriminator, self.updater.optim_d),
+            (pair.generator, self.generator, self.updater.optim_g),
+        ):
+            checkpoint.save(path, {"model": net.state_dict(), "optimizer": optimizer.state_dict(), **shared})
         logger.info("saved %s and %s", pair.generator, pair.discriminator.name)
         checkpoint.remove_old(self.folder, self.config.train.keep_ckpts)
 
@@ -217,8 +168,8 @@ class GanTask:
         pair = checkpoint.newest_pair(self.folder)
         if pair is None:
             return None
-        other = self._load(self.discriminator, self.optim_d, pair.discriminator)
-        extra = self._load(self.generator, self.optim_g, pair.generator)
+        other = self._load(self.discriminator, self.updater.optim_d, pair.discriminator)
+        extra = self._load(self.generator, self.updater.optim_g, pair.generator)
         if other.get("step") != extra.get("step"):
             raise CheckpointError(f"{pair.generator} and {pair.discriminator.name} are of different steps")
         if extra.get("scaler"):

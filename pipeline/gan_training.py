@@ -70,7 +70,8 @@ def train(config: Config, options: TrainOptions) -> TrainState:
             num_workers=config.train.num_workers,
             in_memory=config.train.all_in_mem,
         )
-        return run(task, loader, sampler, state, options=_run_options(config, options), reporter=reporter)
+        limits = RunOptions.of(config.train, max_steps=options.max_steps, max_minutes=options.max_minutes)
+        return run(task, loader, sampler, state, options=limits, reporter=reporter)
     finally:
         reporter.close()
 
@@ -81,15 +82,3 @@ def _start(task: GanTask, options: TrainOptions) -> TrainState:
     if state is None:
         task.load_base(options.base or options.folder)
     return state or TrainState()
-
-
-def _run_options(config: Config, options: TrainOptions) -> RunOptions:
-    return RunOptions(
-        epochs=config.train.epochs,
-        log_interval=config.train.log_interval,
-        eval_interval=config.train.eval_interval,
-        seed=config.train.seed,
-        max_steps=options.max_steps,
-        max_minutes=options.max_minutes,
-        rank=processes.rank(),
-    )

@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,12 @@ class Reporter:
         """wav (T,) in [-1, 1]."""
         if self.writer:
             self.writer.add_audio(f"audio/{name}", wav[None], step, sample_rate=self.sample_rate)
+
+    def clip(self, name: str, wavs: Mapping[str, Tensor], mels: Mapping[str, Tensor], *, f0: Tensor, step: int) -> None:
+        """Versions of one clip, recorded and made: wavs (T,), log-mels (M, F), and its f0 (F,) in Hz."""
+        for title, wav in wavs.items():
+            self.audio(f"{name}/{title}", wav.float().cpu().numpy(), step)
+        self.compare(name, {title: mel.cpu().numpy() for title, mel in mels.items()}, f0.cpu().numpy(), step)
 
     def compare(self, name: str, mels: Mapping[str, np.ndarray], f0: np.ndarray, step: int) -> None:
         """Log-mels (M, F) one above the other, each with the f0 curve (F,) in Hz drawn over time below."""

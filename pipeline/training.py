@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from common import processes
+from common.config import GanTraining
 from pipeline.reporting import Reporter
 from pipeline.sampling import BatchSampler
 from pipeline.updating import NonFiniteLossError
@@ -92,6 +93,19 @@ class RunOptions:
     max_steps: int | None = None
     max_minutes: float | None = None
     rank: int = 0
+
+    @classmethod
+    def of(cls, train: GanTraining, *, max_steps: int | None, max_minutes: float | None) -> "RunOptions":
+        """Those of a "train" section, with the limits of the command line."""
+        return cls(
+            epochs=train.epochs,
+            log_interval=train.log_interval,
+            eval_interval=train.eval_interval,
+            seed=train.seed,
+            max_steps=max_steps,
+            max_minutes=max_minutes,
+            rank=processes.rank(),
+        )
 
 
 def run(

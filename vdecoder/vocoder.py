@@ -6,7 +6,7 @@ Checked against: golden cases nsf_hifigan, mel_spec.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -36,42 +36,27 @@ OTHER_NETWORK = ("mini_nsf", "noise_sigma")
 class Vocoder:
     """A loaded vocoder, for inference only.
 
-    Attributes ``sample_rate`` (Hz), ``hop_length`` (samples per frame), ``n_mels`` and ``device``.
+    Attributes ``sample_rate`` (Hz), ``hop_length`` (samples per frame), ``n_mels``, ``device``, and ``can_shift``: the
+    network was trained on mels whose pitch is not that of f0 (``pc_aug``), so a transposed f0 with the mel as it is
+    gives the same voice at another pitch, formants kept.
 
     Raises:
         FileNotFoundError: no weights at ``path``, or no config.json beside them.
-        ValueError: a config.json without a needed key or whose sizes do not fit, weights of another shape, an absent
-            device.
+        ValueError: a config.json without a needed key or whose sizes do not fit, weights of another shape, a folder or
+            a zip file, an absent device.
         NotAvailableError: a network with a mini-NSF source or with noise in its input (2025.02).
     """
 
     def __init__(self, path: str | PathLike[str], device: str | torch.device | None = None, *, log10: bool = False):
         path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"no vocoder weights at {path}: run python -m common.pretrained get nsf-hifigan")
-        config_path = path.parent / "config.json"
-        if not config_path.is_file():
-            raise FileNotFoundError(f"no {config_path}: the vocoder's config.json belongs beside its weights")
-        config = read_json(config_path)
-        _check(config, config_path)
+        config = read_vocoder_config(path)
         self.device = devices.resolve(device)
         self.sample_rate, self.hop_length = config["sampling_rate"], config["hop_size"]
         self.n_mels, self.log10 = config["num_mels"], log10
-        self._mel = partial(
-            vocoder_mel,
-            sample_rate=self.sample_rate,
-            n_fft=config["n_fft"],
-            hop_length=self.hop_length,
-            win_length=config["win_size"],
-            n_mels=self.n_mels,
-            fmin=config["fmin"],
-            fmax=config["fmax"],
-        )
+        self.can_shift = bool(config.get("pc_aug"))
+        self._mel = build_mel(config)
         generator = build_generator(config)
-        state = checkpoint.read(path).get("generator")
-        if not isinstance(state, Mapping):
-            raise ValueError(f"{path} is no vocoder: it has no key 'generator'")
-        checkpoint.load_weights(generator, state, where=path)
+        load_generator(generator, path)
         remove_weight_norms(generator)
         self.generator = generator.eval().requires_grad_(False).to(self.device)
 
@@ -95,6 +80,38 @@ class Vocoder:
         return self.generator(mel, f0.to(self.device), generator=generator).squeeze(1)
 
 
+def read_vocoder_config(weights: Path) -> dict[str, Any]:
+    """The checked config.json beside the weights of a vocoder; raises as `Vocoder` does."""
+    if weights.is_dir():
+        found = sorted(child.name for child in weights.iterdir() if child.name == "model" or child.suffix == ".ckpt")
+        hint = f"write {weights / found[0]}" if found else "it holds neither model nor model.ckpt"
+        raise ValueError(f"{weights} is a folder, not a vocoder's weights: {hint}")
+    if not weights.is_file():
+        raise FileNotFoundError(f"no vocoder weights at {weights}: run python -m common.pretrained get nsf-hifigan")
+    if weights.suffix in (".zip", ".oudep"):
+        raise ValueError(f"{weights} is an archive: unpack it, and name the file model or model.ckpt that is in it")
+    config_path = weights.parent / "config.json"
+    if not config_path.is_file():
+        raise FileNotFoundError(f"no {config_path}: the vocoder's config.json belongs beside its weights")
+    config = read_json(config_path)
+    check_vocoder(config, config_path)
+    return config
+
+
+def build_mel(config: Mapping[str, Any]) -> Callable[..., Tensor]:
+    """`vocoder_mel` with the sizes of a vocoder's config.json."""
+    return partial(
+        vocoder_mel,
+        sample_rate=config["sampling_rate"],
+        n_fft=config["n_fft"],
+        hop_length=config["hop_size"],
+        win_length=config["win_size"],
+        n_mels=config["num_mels"],
+        fmin=config["fmin"],
+        fmax=config["fmax"],
+    )
+
+
 def build_generator(config: Mapping[str, Any]) -> NSFHiFiGAN:
     """The generator that a vocoder's config.json describes, with untrained weights."""
     return NSFHiFiGAN(
@@ -106,7 +123,16 @@ def build_generator(config: Mapping[str, Any]) -> NSFHiFiGAN:
     )
 
 
-def _check(config: Mapping[str, Any], where: Path) -> None:
+def load_generator(generator: NSFHiFiGAN, path: Path) -> None:
+    """Copy the weights of a vocoder file, of any precision, into ``generator``. Raises CheckpointError."""
+    state = checkpoint.read(path, only={"generator"}).get("generator")
+    if not isinstance(state, Mapping):
+        raise checkpoint.CheckpointError(f"{path} is no vocoder: it has no key 'generator'")
+    checkpoint.load_weights(generator, state, where=path)
+
+
+def check_vocoder(config: Mapping[str, Any], where: Path | str) -> None:
+    """Raise ValueError or NotAvailableError where no generator can be built from a vocoder's config.json."""
     missing = [key for key in REQUIRED if key not in config]
     if missing:
         raise ValueError(f"{where}: missing {', '.join(missing)}")

@@ -14,7 +14,7 @@ from common import checkpoint
 from common.checkpoint import CheckpointError
 from models import SynthesizerTrn
 from modules.discriminators import MultiPeriodDiscriminator
-from pipeline import gan_task, reporting
+from pipeline import gan_task, gan_updating, reporting
 from pipeline.dataset import DatasetError, collate, load_datasets
 from pipeline.gan_task import GanTask
 from pipeline.gan_training import TrainOptions, train
@@ -223,7 +223,7 @@ def test_bad_numbers_change_nothing_and_the_next_step_is_sound(task, monkeypatch
         "gradient": ("kl_loss", lambda z_p, *_: (z_p.sum() * 0).abs().sqrt()),  # the slope of a root at 0 is infinite
     }
     with monkeypatch.context() as patch:
-        patch.setattr(gan_task, *broken[where])
+        patch.setattr(gan_updating if where == "discriminator" else gan_task, *broken[where])
         text = {"generator": "loss kl is", "discriminator": "loss disc is", "gradient": "gradient of mel, kl"}[where]
         with pytest.raises(NonFiniteLossError, match=text):
             task.step(task.batch, 1)
@@ -243,10 +243,10 @@ def test_loss_scaling(task, monkeypatch):
     torch.manual_seed(1)
     norm = task.step(task.batch, 0)["grad_norm_g"]
     assert 0 < norm < 1e5  # unscaled
-    for name in ("kl_loss", "discriminator_loss"):
+    for module, name in ((gan_task, "kl_loss"), (gan_updating, "discriminator_loss")):
         with monkeypatch.context() as patch:
             nan = torch.tensor(math.nan, requires_grad=True)
-            patch.setattr(gan_task, name, lambda *_, nan=nan, name=name: nan if name == "kl_loss" else (nan, [], []))
+            patch.setattr(module, name, lambda *_, nan=nan, name=name: nan if name == "kl_loss" else (nan, [], []))
             with pytest.raises(NonFiniteLossError):
                 task.step(task.batch, 1)
     assert task.updater.scaler.get_scale() == 1024.0

@@ -1,0 +1,97 @@
+"""Training of the mel vocoder from the filelists to its checkpoints: the journey behind train_vocoder.py."""
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from common import devices, processes
+from common.formats import remove_parts, write_json
+from common.vocoder_config import VocoderConfig
+from pipeline.reporting import Reporter
+from pipeline.sampling import BatchSampler, make_loader
+from pipeline.training import RunOptions, TrainState, run
+from pipeline.vocoder_dataset import collate, load_vocoder_datasets
+from pipeline.vocoder_task import VocoderTask
+from vdecoder.vocoder import check_vocoder, load_generator, read_vocoder_config
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class VocoderOptions:
+    """What is asked of train_vocoder.py besides the config."""
+
+    folder: Path  # logs/44k/vocoder
+    base: Path | None = None  # weights of a vocoder, with its config.json beside them
+    init_from: Path | None = None  # G_<step>.pth of a synthesizer
+    device: str | None = None
+    max_steps: int | None = None
+    max_minutes: float | None = None
+
+
+def train_vocoder(config: VocoderConfig, options: VocoderOptions) -> TrainState:
+    """Train until the config's epochs, the limits of ``options``, or Ctrl-C; resumes where the last run stopped.
+
+    Raises:
+        FileNotFoundError, DatasetError: base model, filelists, clips or f0 that cannot be used.
+        CheckpointError: a checkpoint or base model that is there and cannot be loaded.
+        ValueError: settings that exclude one another, or a network that cannot be built.
+        TrainingError: training diverged.
+    """
+    config = _with_network(config, options)
+    device = devices.resolve(options.device)
+    training, validation = load_vocoder_datasets(config)
+    remove_parts(options.folder)
+    task = VocoderTask(config, options.folder, device, validation)
+    state = _start(task, options)
+    # build_vocoder reads this one. It says how far the network can follow an f0 that is not the mel's.
+    network = {**config.model, "pc_aug": bool(config.model.get("pc_aug") or config.train.pc_aug)}
+    write_json(options.folder / "config.json", network, indent=2)
+    write_json(options.folder / "vocoder.json", config.as_dict(), indent=2)
+    sampler = BatchSampler(
+        [training.window] * len(training), batch_size=config.train.batch_size, seed=config.train.seed
+    )
+    reporter = Reporter(options.folder, config.model["sampling_rate"], state.step)
+    logger.info("%d clips on %s, %d steps per epoch", len(training), device, len(sampler))
+    try:
+        loader = make_loader(
+            *(training, sampler, device),
+            collate=collate,
+            num_workers=config.train.num_workers,
+            in_memory=config.train.all_in_mem,
+        )
+        limits = RunOptions.of(config.train, max_steps=options.max_steps, max_minutes=options.max_minutes)
+        return run(task, loader, sampler, state, options=limits, reporter=reporter)
+    finally:
+        reporter.close()
+
+
+def _with_network(config: VocoderConfig, options: VocoderOptions) -> VocoderConfig:
+    """``config`` with the network of the base model, checked."""
+    if processes.world_size() > 1:
+        raise ValueError("train_vocoder.py trains on one device: start it without torchrun")
+    if options.base is not None and options.init_from is not None:
+        raise ValueError("--base and --init_from exclude one another: a vocoder is a better start than a decoder")
+    if options.base is not None:
+        config = replace(config, model=read_vocoder_config(options.base))
+    check_vocoder(config.model, "section model")
+    segment, hop = config.train.segment_size, config.model["hop_size"]
+    if segment % hop:
+        raise ValueError(f"train.segment_size: must be a multiple of hop_size ({hop}), got {segment}")
+    return config
+
+
+def _start(task: VocoderTask, options: VocoderOptions) -> TrainState:
+    """The newest checkpoint, or step 0 of what the options name, or of nothing."""
+    state = task.restore()
+    if state is not None:
+        return state
+    if options.base is not None:
+        load_generator(task.generator, options.base)
+        logger.info("starting from %s", options.base)
+    elif options.init_from is not None:
+        task.load_decoder(options.init_from)
+    else:
+        task.generator.init_gains()
+        logger.warning("training from nothing takes days: name a vocoder with --base, or a decoder with --init_from")
+    return TrainState()
