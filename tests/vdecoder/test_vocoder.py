@@ -74,7 +74,41 @@ def test_newer_networks_are_named(tmp_path: Path, change: dict) -> None:
 
 
 def test_pitch_augmented_training_is_the_same_network(tmp_path: Path) -> None:
-    build_vocoder("nsf-hifigan", write_vocoder(tmp_path, pc_aug=True, mini_nsf=False, noise_sigma=0.0), "cpu")
+    path = write_vocoder(tmp_path, pc_aug=True, mini_nsf=False, noise_sigma=0.0)
+    assert build_vocoder("nsf-hifigan", path, "cpu").can_shift
+    assert not build_vocoder("nsf-hifigan", write_vocoder(tmp_path), "cpu").can_shift
+
+
+def test_half_precision_weights(tmp_path: Path, zero_noise: None) -> None:
+    path = write_vocoder(tmp_path)
+    mel, f0 = torch.randn(1, 8, 6), torch.full((1, 6), 200.0)
+    full = build_vocoder("nsf-hifigan", path, "cpu").infer(mel, f0)
+    state = torch.load(path, weights_only=True)["generator"]
+    torch.save({"generator": {key: value.half() for key, value in state.items()}}, path)
+    half = build_vocoder("nsf-hifigan", path, "cpu")
+    assert all(p.dtype == torch.float32 for p in half.generator.parameters())
+    assert_close(half.infer(mel, f0), full, max_abs=2e-3)
+
+
+def test_a_batch_is_the_single_ones(tmp_path: Path, zero_noise: None) -> None:
+    vocoder = build_vocoder("nsf-hifigan", write_vocoder(tmp_path), "cpu")
+    wav, f0 = 0.1 * torch.randn(3, 640), torch.tensor([[0.0], [110.0], [440.0]]).expand(3, 20)
+    together = vocoder.infer(vocoder.extract(wav), f0)
+    for i in range(3):
+        alone = vocoder.infer(vocoder.extract(wav[i : i + 1]), f0[i : i + 1])
+        assert_close(together[i], alone[0], max_abs=1e-6)
+
+
+def test_a_folder_or_an_archive_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is a folder.*holds neither model nor model.ckpt"):
+        build_vocoder("nsf-hifigan", tmp_path, "cpu")
+    write_vocoder(tmp_path)
+    with pytest.raises(ValueError, match=r"is a folder, not a vocoder's weights: write .*model"):
+        build_vocoder("nsf-hifigan", tmp_path, "cpu")
+    archive = tmp_path / "nsf_hifigan_20221211.zip"
+    archive.write_bytes(b"PK")
+    with pytest.raises(ValueError, match="is an archive: unpack it"):
+        build_vocoder("nsf-hifigan", archive, "cpu")
 
 
 @pytest.mark.parametrize(
