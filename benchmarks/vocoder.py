@@ -39,19 +39,18 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     setup_logging()
     vocoder = build_vocoder("nsf-hifigan", args.model, args.device)
-    print(HEADER)
-    print("|---" * HEADER.count(" | ") + "|---|")
+    rows = [HEADER, "|---" * HEADER.count(" | ") + "|---|"]
     for group in args.clips:
         clips = read_filelist(group) if group.suffix == ".txt" else [group]
         for shift in (0.0, *args.shift):
             figures = np.nanmean([measure(vocoder, clip, shift) for clip in clips], axis=0)
             mel, stft, correlation, rmse, gross, factor = figures
             same = f"{mel:.3f} | {stft:.3f}" if shift == 0 else " | "
-            print(
+            rows.append(
                 f"| {group.stem} ({len(clips)}) | {shift:+g} | {same} | {correlation:.3f} | {rmse:.0f} |"
-                f" {100 * gross:.1f} % | {factor:.2f} |",
-                flush=True,
+                f" {100 * gross:.1f} % | {factor:.2f} |"
             )
+    print("\n".join(rows))  # noqa: T201  the product
     return 0
 
 

@@ -18,7 +18,8 @@ from models import SynthesizerTrn
 from pipeline import vocoder_task
 from pipeline.dataset import DatasetError
 from pipeline.sampling import ClipKey
-from pipeline.training import NonFiniteLossError
+from pipeline.training import TrainState
+from pipeline.updating import NonFiniteLossError
 from pipeline.vocoder_dataset import MARGIN, collate, load_vocoder_datasets
 from pipeline.vocoder_task import VocoderTask
 from pipeline.vocoder_training import VocoderOptions, train_vocoder
@@ -222,7 +223,7 @@ def test_training_brings_the_voice_nearer(in_tmp):
     training, validation = load_vocoder_datasets(settings)
     task = VocoderTask(settings, FOLDER, CPU, validation)
     task.generator.init_gains()
-    task.begin_epoch(1)
+    task.set_rate(TrainState())
     batch = collate([training[ClipKey(1, i)] for i in range(3)])
     losses = [float(task.step(batch, step)["mel_l1"]) for step in range(25)]
     assert losses[-1] < 0.75 * losses[0]
@@ -247,7 +248,7 @@ def test_mels_of_a_segment_see_what_is_around_it(in_tmp):
     settings = config(train={"discriminator_start": 9})
     training, _ = load_vocoder_datasets(settings)
     task = VocoderTask(settings, FOLDER, CPU, None)
-    task.begin_epoch(1)
+    task.set_rate(TrainState())
     batch = collate([training[ClipKey(1, i)] for i in range(2)])
     seen: list[torch.Tensor] = []
     task.generator.register_forward_pre_hook(lambda _, args: seen.extend(args))
@@ -260,7 +261,7 @@ def test_bad_numbers_change_nothing(in_tmp, monkeypatch):
     settings = config()
     training, _ = load_vocoder_datasets(settings)
     task = VocoderTask(settings, FOLDER, CPU, None)
-    task.begin_epoch(1)
+    task.set_rate(TrainState())
     batch = collate([training[ClipKey(1, 0)]])
     before = {key: value.clone() for key, value in task.generator.state_dict().items()}
     with monkeypatch.context() as patch:
