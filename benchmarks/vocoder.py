@@ -1,6 +1,6 @@
 """What a mel vocoder is worth: recordings are taken apart into mel and f0 and made again.
 
-    python -m benchmarks.vocoder -m pretrain/embedded/vocoder/model.ckpt filelists/val.txt --shift -5 5
+    python -m benchmarks.vocoder filelists/val.txt -m pretrain/embedded/vocoder/model.ckpt --shift -5 5
 
 Columns: mean L1 of the log-mels (nepers) and of log magnitudes on narrow STFT bins; correlation of log f0 with the f0
 that was asked for, RMSE and gross errors (over 50 cents) on frames voiced in both, by Praat's tracker; real-time
@@ -59,14 +59,15 @@ def measure(vocoder: Vocoder, clip: Path, shift: float) -> tuple[float, ...]:
     rate, hop = vocoder.sample_rate, vocoder.hop_length
     wav = audio.load(clip, rate)
     wav = wav[: len(wav) // hop * hop]
-    asked = track_pitch(wav, rate)
+    asked = track_pitch(wav, rate, hop_length=hop)
     recorded = torch.from_numpy(wav)[None].to(vocoder.device)
     mel = vocoder.extract(recorded)
     f0 = asked.f0[: mel.shape[-1]] * np.float32(2 ** (shift / 12))
     started = time.perf_counter()
     made = vocoder.infer(mel, torch.from_numpy(f0).float()[None], generator=torch.Generator().manual_seed(SEED))
     factor = (time.perf_counter() - started) * rate / len(wav)
-    found = compare_pitch(asked, track_pitch(made[0].cpu().numpy(), rate), transpose=shift)
+    heard = track_pitch(made[0].cpu().numpy(), rate, hop_length=hop)
+    found = compare_pitch(asked, heard, transpose=shift)
     mel_l1 = (vocoder.extract(made) - mel).abs().mean().item()
     return (
         *(mel_l1, stft_loss(recorded, made).item()),

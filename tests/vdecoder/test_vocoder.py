@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from common.registry import NotAvailableError
+from scripts import release_vocoder
 from tests.parity import Case, assert_close
 from vdecoder import VOCODERS, build_vocoder
 from vdecoder.vocoder import LOG10_PER_LN, build_generator
@@ -140,6 +141,33 @@ def test_file_without_generator(tmp_path: Path) -> None:
     torch.save({"model": {}}, path)
     with pytest.raises(ValueError, match="no key 'generator'"):
         build_vocoder("nsf-hifigan", path, "cpu")
+
+
+def test_weights_that_are_cut_off_or_of_another_network(tmp_path: Path) -> None:
+    path = write_vocoder(tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="damaged"):
+        build_vocoder("nsf-hifigan", path, "cpu")
+    path.write_bytes(whole)
+    (tmp_path / "config.json").write_text(json.dumps(TINY | {"resblock_kernel_sizes": [5]}), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"does not fit the model of this config:\n.*shapes differ"):
+        build_vocoder("nsf-hifigan", path, "cpu")
+
+
+def test_release_in_half_precision(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "größe").mkdir()
+    path, target = write_vocoder(tmp_path / "größe", pc_aug=True), tmp_path / "released"
+    assert release_vocoder.main(["-m", str(path), "-o", str(target)]) == 0
+    assert build_vocoder("nsf-hifigan", target / "model.ckpt", "cpu").can_shift
+    released = torch.load(target / "model.ckpt", weights_only=True)["generator"]
+    assert {value.dtype for value in released.values()} == {torch.float16}
+    assert release_vocoder.main(["-m", str(tmp_path / "none"), "-o", str(target)]) == 1
+    state = torch.load(path, weights_only=True)
+    state["generator"]["conv_pre.bias"][0] = 1e6
+    torch.save(state, path)
+    assert release_vocoder.main(["-m", str(path), "-o", str(target)]) == 1
+    assert "too large for half precision" in capsys.readouterr().err
 
 
 def test_names() -> None:
