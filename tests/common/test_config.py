@@ -135,7 +135,7 @@ def test_speakers_by_name_and_by_id():
             config.speaker_id(unknown)
 
 
-@pytest.mark.parametrize("name", [path.name for path in TEMPLATES.glob("*.json")])
+@pytest.mark.parametrize("name", [path.name for path in TEMPLATES.glob("config_*.json")])
 def test_the_templates_are_valid(name, caplog):
     raw = read_json(TEMPLATES / name)
     assert raw["spk"] == {}
