@@ -274,5 +274,13 @@ def _check_source(clip: Path, config: Config) -> None:
     encoder, wanted = made_from.get("speech_encoder"), config.model.speech_encoder
     if encoder != wanted:
         raise DatasetError(f"{clip} has units of {encoder}, the config wants {wanted}: {AGAIN}")
-    if made_from.get("hop_length") != config.data.hop_length or made_from.get("audio") != audio_digest(clip, made_from):
+    check_unchanged(clip, config.data.hop_length)
+
+
+def check_unchanged(clip: Path, hop_length: int) -> None:
+    """Raise DatasetError when features that have a fingerprint are of other audio, or of another frame grid."""
+    made_from = read_fingerprint(clip)
+    if made_from is None:
+        return
+    if made_from.get("hop_length") != hop_length or made_from.get("audio") != audio_digest(clip, made_from):
         raise DatasetError(f"{clip} was changed after its features were extracted: {AGAIN}")

@@ -24,6 +24,7 @@ from pipeline.dataset import (
     DatasetError,
     check_audio,
     check_each,
+    check_unchanged,
     common_length,
     random_gain,
     read_filelist,
@@ -148,6 +149,7 @@ def collate(windows: list[Window]) -> VocoderBatch:
 
 def _check_clip(clip: Path, *, sample_rate: int, hop_length: int) -> int:
     """Frames of a clip with its f0."""
+    check_unchanged(clip, hop_length)
     n_frames = check_audio(clip, sample_rate) // hop_length
     n_frames = common_length(clip, n_frames, [len(row) for row in read_f0(clip)])
     if n_frames < 1:

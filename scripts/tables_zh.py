@@ -86,7 +86,9 @@ CHINESE = {
     "the same, newer weights: name it in vocoder.ckpt of diffusion.yaml": (
         "同上，较新的权重：在 diffusion.yaml 的 vocoder.ckpt 中指定"
     ),
-    "the same, newest weights, formants kept when the pitch is shifted": "同上，最新的权重，变调时保持共振峰",
+    "newest weights, formants kept when the pitch is shifted; not read yet, see docs/vocoder.md": (
+        "最新的权重，变调时保持共振峰；尚不能读取，见 docs/vocoder.md"
+    ),
     "train.py with vec768l12: starts from it instead of from nothing": "train.py，vec768l12：训练的起点（底模）",
     "the discriminator that goes with base-g": "与 base-g 配套的判别器",
     "train.py with vec768l12 and --vol_aug": "train.py，vec768l12 加 --vol_aug",

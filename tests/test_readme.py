@@ -81,7 +81,7 @@ def test_every_description_has_a_translation_and_no_translation_is_stale() -> No
 @pytest.mark.parametrize("readme", READMES)
 def test_option_tables_list_exactly_the_options_of_the_parsers(readme: str) -> None:
     found = option_tables(read(readme))
-    assert len(found) == 8
+    assert len(found) == 10
     for script, rows in found:
         documented = {option for row in rows for option in OPTION.findall(row[0])}
         assert documented == options_of(script).keys() - {"-h", "--help"}, script

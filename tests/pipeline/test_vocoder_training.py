@@ -120,6 +120,7 @@ def test_a_clip_played_faster_sounds_higher_and_its_f0_says_so(in_tmp):
     """The strongest partial of a pure tone, against the f0 that comes with it."""
     clip = write_clip(in_tmp / "tone.wav", tiny_config(), n_frames=60, f0_hz=300.0)
     time = np.arange(60 * HOP) / RATE
+    Path(f"{clip}.features.json").unlink()  # the f0 is this tone's, too
     audio.save(clip, (0.5 * np.sin(2 * np.pi * 300 * time)).astype(np.float32), RATE)
     Path("filelists_tone.txt").write_text("tone.wav\n", encoding="utf-8")
     files = {"training_files": "filelists_tone.txt", "validation_files": "filelists_tone.txt"}
@@ -145,7 +146,12 @@ def test_clips_that_cannot_be_used_are_all_listed(in_tmp):
     clip = write_clip(in_tmp / "no_f0.wav", tiny_config(), n_frames=20)
     Path(f"{clip}.f0.npy").unlink()
     Path("bad.txt").write_text("no_f0.wav\n", encoding="utf-8")
-    with pytest.raises(DatasetError, match="run python preprocess_hubert_f0.py"):
+    with pytest.raises(DatasetError, match=r"no features for .*: run python preprocess_hubert_f0.py"):
+        load_vocoder_datasets(config(data={"training_files": "bad.txt"}))
+    clip = write_clip(in_tmp / "changed.wav", tiny_config(), n_frames=20)
+    audio.save(clip, np.zeros(20 * HOP, np.float32), RATE)
+    Path("bad.txt").write_text("changed.wav\n", encoding="utf-8")
+    with pytest.raises(DatasetError, match="was changed after its features were extracted"):
         load_vocoder_datasets(config(data={"training_files": "bad.txt"}))
 
 
