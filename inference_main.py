@@ -4,15 +4,17 @@ python inference_main.py -m logs/44k/G_10000.pth -c logs/44k/config.json -n song
 Results go to results/<song>_<transposition>key_<speaker>_sovits_<f0 predictor>.flac
 
 To see and change the melody: --f0_export song.csv, edit the file, --f0_import song.csv
+To refine the sound: -shd -dm logs/44k/diffusion/model_10000.pt -dc logs/44k/diffusion/config.yaml
 """
 
 import argparse
 import logging
 from dataclasses import fields
+from pathlib import Path
 
 from common.logs import run_script, setup_logging
-from common.unavailable import refuse, set_by_user
-from pipeline.inference_arguments import LATER, ONLY_WITH_LATER, make_parser
+from pipeline.inference_arguments import make_parser
+from spkmix import spk_mix_map
 
 logger = logging.getLogger("inference_main")
 
@@ -23,13 +25,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    if later := set_by_user(args, parse_args([]), LATER):
-        return refuse(*later, instead="Convert without")
     setup_logging()
-    if idle := set_by_user(args, parse_args([]), ONLY_WITH_LATER):
-        logger.warning("without effect, as what reads it is not available yet: %s", ", ".join(idle))
     from pipeline.batch_conversion import BatchOptions, convert_songs, export_melodies  # after --help: brings torch
-    from pipeline.conversion import ConversionOptions, Converter
+    from pipeline.conversion import Converter
+    from pipeline.conversion_options import ConversionOptions
+    from pipeline.conversion_tools import ToolFiles
+    from pipeline.model_loading import read_voice
 
     try:
         known = {field.name for field in fields(ConversionOptions)}
@@ -43,11 +44,20 @@ def main(argv: list[str] | None = None) -> int:
             wav_format=args.wav_format,
             f0_export=args.f0_export,
             f0_import=args.f0_import,
+            speaker_mix=args.spk_mix or (spk_mix_map if args.use_spk_mix else None),
         )
         if args.f0_only:
-            report = export_melodies(args.config_path, batch, options, device=args.device)
+            voice = read_voice(args.diffusion_config_path if args.only_diffusion else args.config_path)
+            report = export_melodies(voice, batch, options, device=args.device)
         else:
-            report = convert_songs(Converter(args.model_path, args.config_path, device=args.device), batch, options)
+            files = ToolFiles(
+                args.diffusion_model_path,
+                args.diffusion_config_path,
+                cluster_model=Path(args.cluster_model_path) if args.cluster_model_path else None,
+                vocoder=args.vocoder,
+            )
+            model = (None, None) if args.only_diffusion else (args.model_path, args.config_path)
+            report = convert_songs(Converter(*model, device=args.device, files=files), batch, options)
     except (OSError, ValueError) as error:
         logger.error("%s", error)
         return 1

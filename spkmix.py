@@ -1,4 +1,4 @@
-"""How voices are mixed along a song (-usm of inference_main.py). Data only; conversion does not read it yet.
+"""How voices are mixed along a song (-usm of inference_main.py). Data only.
 
 ``spk_mix_map`` holds, for each speaker id, segments ``[begin, end, from, to]``: over the part of the song from
 ``begin`` to ``end`` (0 is its start, 1 its end) the speaker's weight goes in a straight line from ``from`` to ``to``.

@@ -17,7 +17,8 @@ import numpy as np
 
 from common import audio
 from common.logs import setup_logging
-from pipeline.conversion import ConversionOptions, Converter
+from pipeline.conversion import Converter
+from pipeline.conversion_options import ConversionOptions
 from pipeline.pitch_comparison import compare_pitch, track_pitch
 
 logger = logging.getLogger("base_model")
@@ -64,11 +65,11 @@ def main(argv: list[str] | None = None) -> int:
     ]
     rows.append("|---|---|---|---|---|---|---|---|")
     rate = converter.sample_rate
-    voices = {speaker: _voice(args.recordings / speaker, embed) for speaker in converter.config.spk}
+    voices = {speaker: _voice(args.recordings / speaker, embed) for speaker in converter.voice.speakers}
     for path in sorted(path for path in args.songs.iterdir() if audio.is_audio(path)):
         song = audio.load(path, rate)
         pitch = track_pitch(song, rate)
-        for speaker in converter.config.spk:
+        for speaker in converter.voice.speakers:
             started = time.perf_counter()
             options = ConversionOptions(speaker=speaker, f0_predictor=args.f0_predictor)
             result = converter.convert(song, options)

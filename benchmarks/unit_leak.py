@@ -18,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from pipeline.caches import read_clean_units
 from pipeline.settings import read_config
 from pipeline.unit_mixing import default_path, load_unit_mixer
+from pipeline.voice import Voice
 
 RATIOS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -40,7 +41,7 @@ def halves(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    config = read_config(args.config)
+    voice = Voice.of_synthesizer(read_config(args.config), args.config.parent)
     learned, held_out = halves(args.root_dir / args.source)
     target, _ = halves(args.root_dir / args.target)
     scale = learned.std(0) + 1e-6
@@ -49,9 +50,9 @@ def main(argv: list[str] | None = None) -> int:
     classifier.fit((torch.cat([learned, target]) / scale).numpy(), labels)
     for retrieval in (False, True):
         path = default_path(retrieval)
-        mixer = load_unit_mixer(path, feature_retrieval=retrieval, config=config, device=torch.device("cpu"))
+        mixer = load_unit_mixer(path, feature_retrieval=retrieval, voice=voice, device=torch.device("cpu"))
         for ratio in RATIOS:
-            mixed = mixer.mix(held_out, config.speaker_id(args.target), ratio=ratio)
+            mixed = mixer.mix(held_out, voice.speaker_id(args.target), ratio=ratio)
             leak = classifier.predict((mixed / scale).numpy()).mean()
             moved = (mixed - held_out).norm(dim=1).mean() / held_out.norm(dim=1).mean()
             step = mixed.diff(dim=0).norm(dim=1).mean() / held_out.diff(dim=0).norm(dim=1).mean()

@@ -2,31 +2,36 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from common import audio, devices
 from common.failures import reason
-from pipeline.conversion import NO_CONFIG, ConversionOptions, Converter, Target
-from pipeline.conversion_options import feature_settings, plan_pieces
+from pipeline.conversion import Converter
+from pipeline.conversion_options import ConversionOptions, feature_settings, plan_pieces
 from pipeline.features import FeatureExtractor
 from pipeline.melody import Melody, track_song
 from pipeline.melody_files import BAR, MelodyFiles, check_names
 from pipeline.pieces import Piece
 from pipeline.pitch_range import PitchRange, pitch_range, tracker
-from pipeline.settings import read_config
+from pipeline.rendering import Target
 from pipeline.songs import Song, find_songs
+from pipeline.speaker_mix import SpeakerMix
+from pipeline.speaker_mix_picture import draw_timeline
 from pipeline.speakers import advise, read_pitch_ranges
+from pipeline.voice import Voice
 
 logger = logging.getLogger(__name__)
 
+MIX_NAME = "spk_mix"  # stands for the speaker where several are mixed
 RANGE_STRETCHES, RANGE_SECONDS = 12, 5.0  # of a song, from which its range is taken: seconds of work
 
 
@@ -46,6 +51,7 @@ class BatchOptions:
     wav_format: str = "flac"
     f0_export: Path | None = None  # a .csv for one song, a folder for any number
     f0_import: Path | None = None  # a .csv or .mid for one song, a folder for any number
+    speaker_mix: Path | Mapping[int, Any] | None = None  # a timeline, or spk_mix_map, instead of ``speakers``
 
     def __post_init__(self) -> None:
         check_names(self.f0_export, self.f0_import)
@@ -63,15 +69,21 @@ def convert_songs(converter: Converter, batch: BatchOptions, options: Conversion
     """Convert every song at every transposition for every speaker; a bad song never stops the rest.
 
     Raises:
-        ValueError: unknown speaker, f0 predictor or output format, or options that exclude one another.
-        FileNotFoundError: weights of the speech encoder or of the f0 predictor are missing.
+        ValueError: unknown speaker, f0 predictor or output format, a mix that cannot be, or options that exclude one
+            another.
+        FileNotFoundError: weights of the speech encoder, of the f0 predictor or of a tool are missing.
         OSError: the folder for the melodies cannot be made.
     """
-    speakers = [converter.config.speaker_id(speaker) for speaker in batch.speakers]
+    speakers: list[int | None] = [None]
+    if batch.speaker_mix is not None:
+        options = replace(options, speaker_mix=_read_mix(batch.speaker_mix, converter.voice))
+    else:
+        speakers = [converter.voice.speaker_id(speaker) for speaker in batch.speakers]
     targets = [Target(*pair) for pair in product(speakers, batch.transpositions)]
     suffix = batch.wav_format.lower()
     audio.check_suffix(suffix)
     report, songs, files = _prepare(batch, options)
+    converter.prepare(options, targets)
     converter.extractor(options, f0=files.needs_tracker)  # what is missing for it is missing for every song
     for line in options.without_effect(f0_given=not files.needs_tracker):
         logger.warning("%s", line)
@@ -83,42 +95,53 @@ def convert_songs(converter: Converter, batch: BatchOptions, options: Conversion
             melody = files.melody(song, duration, partial(converter.melody, wav, options))
             report.done += files.export(song, melody, wav, sample_rate=converter.sample_rate)
         _advise(converter, wav, targets, options, melody=melody if source else None)
+        if options.speaker_mix and (line := options.speaker_mix.mismatch(len(wav) / converter.sample_rate)):
+            logger.warning("%s", line)
         names = [result_name(converter, song.name, target, options=options, source=source) for target in targets]
         paths = [batch.out_dir / f"{name}.{suffix}" for name in names]
         by_path = dict(zip(paths, targets, strict=True))  # the same thing asked for twice is made once
         write_conversions(converter, wav, by_path, options, melody=melody)
         report.done += by_path
+        if options.speaker_mix is not None:
+            picture = batch.out_dir / f"{song.name}_{MIX_NAME}.png"
+            draw_timeline(picture, options.speaker_mix, wav, sample_rate=converter.sample_rate)
+            report.done.append(picture)
 
     _for_each(songs, convert, converter.sample_rate, report=report)
     return report
 
 
 def export_melodies(
-    config_path: Path, batch: BatchOptions, options: ConversionOptions, *, device: str | None = None
+    voice: Voice, batch: BatchOptions, options: ConversionOptions, *, device: str | None = None
 ) -> Report:
-    """Write the melody of every song, and convert none: neither a model nor a speech encoder is needed.
+    """Write the melody of every song on the grid of ``voice``, and convert none: no model or encoder is needed.
 
     Raises:
         ValueError: no place for them, unknown f0 predictor, absent device, or options that exclude one another.
-        FileNotFoundError: no such config, or weights of the f0 predictor are missing.
+        FileNotFoundError: weights of the f0 predictor are missing.
         OSError: the folder for the melodies cannot be made.
     """
     if batch.f0_export is None:
         raise ValueError("--f0_only writes melodies and nothing else: say where to with --f0_export")
-    config = read_config(config_path, advice=NO_CONFIG)
-    sample_rate, chosen = config.data.sampling_rate, devices.resolve(device)
+    sample_rate, chosen = voice.sample_rate, devices.resolve(device)
     report, songs, files = _prepare(batch, options)
-    extractor = FeatureExtractor(feature_settings(config, options), chosen, units=False, f0=files.needs_tracker)
+    extractor = FeatureExtractor(feature_settings(voice, options), chosen, units=False, f0=files.needs_tracker)
     for line in options.without_effect(f0_given=not files.needs_tracker):
         logger.warning("%s", line)
 
     def export(song: Song, wav: np.ndarray) -> None:
-        track = partial(track_song, wav, plan_pieces(wav, config, options), extractor)
+        track = partial(track_song, wav, plan_pieces(wav, voice, options), extractor)
         melody = files.melody(song, len(wav) / sample_rate, track)
         report.done += files.export(song, melody, wav, sample_rate=sample_rate)
 
     _for_each(songs, export, sample_rate, report=report)
     return report
+
+
+def _read_mix(mix: Path | Mapping[int, Any], voice: Voice) -> SpeakerMix:
+    if isinstance(mix, Path):
+        return SpeakerMix.load(mix, voice.speakers)
+    return SpeakerMix.from_map(mix, voice.speakers)
 
 
 def _prepare(batch: BatchOptions, options: ConversionOptions) -> tuple[Report, list[Song], MelodyFiles]:
@@ -181,10 +204,10 @@ def compare_ranges(
         logger.warning("nothing in it is heard as sung or spoken: no range")
         return
     logger.info("range of the song (low / median / high): %s", song)
-    known = read_pitch_ranges(converter.config_path.parent)
+    known = read_pitch_ranges(converter.voice.folder)
     for speaker_id in dict.fromkeys(target.speaker_id for target in targets):
         name = _speaker_name(converter, speaker_id)
-        if name not in known:
+        if name not in known:  # nor is a mix of speakers
             continue
         logger.info("range of %s in the recordings: %s", name, known[name])
         for target in targets:
@@ -228,9 +251,11 @@ def result_name(
     """
     key = "auto" if options.auto_predict_f0 else f"{target.transpose:g}key"
     speaker = re.sub(r'[<>:"/\\|?*]', "_", _speaker_name(converter, target.speaker_id))  # no file name holds these
+    ratio = f"_{options.cluster_infer_ratio:g}" if options.mixes_units else ""
+    network = "diff" if options.only_diffusion else "sovdiff" if options.shallow_diffusion else "sovits"
     f0 = source.suffix[1:].lower() if source else options.f0_predictor
-    return f"{song}_{key}_{speaker}_sovits_{f0}"
+    return f"{song}_{key}_{speaker}{ratio}_{network}_{f0}"
 
 
-def _speaker_name(converter: Converter, speaker_id: int) -> str:
-    return next(name for name, known in converter.config.spk.items() if known == speaker_id)
+def _speaker_name(converter: Converter, speaker_id: int | None) -> str:
+    return MIX_NAME if speaker_id is None else converter.voice.speaker_name(speaker_id)

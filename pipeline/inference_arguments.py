@@ -4,16 +4,10 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from diffusion.samplers import FLOW_SAMPLERS, SAMPLERS
 from modules.f0 import CONFIDENT, F0_MAX, F0_MIN, F0_PREDICTORS
 
-# Options of 4.1 whose work this version does not do yet, off by default; and those that only set how it is done.
-LATER = (
-    *("enhance", "shallow_diffusion", "only_diffusion", "second_encoding", "use_spk_mix", "feature_retrieval"),
-    *("cluster_infer_ratio", "enhancer_adaptive_key"),
-)
-ONLY_WITH_LATER = ("cluster_model_path", "diffusion_model_path", "diffusion_config_path", "k_step")
-
-ON, SEVERAL, NOT_YET = {"action": "store_true"}, {"nargs": "+"}, "; not available yet"
+ON, SEVERAL = {"action": "store_true"}, {"nargs": "+"}
 
 Add = Callable[..., None]  # short name, long name, default, help, and what argparse takes besides
 
@@ -45,7 +39,8 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     add("-cl", "--clip", 0.0, "seconds between forced cuts; 0 cuts in pauses", type=float)
     add("-lg", "--linear_gradient", 0.0, "seconds by which forced cuts (-cl) overlap", type=float)
     add("-lgr", "--linear_gradient_retain", 0.75, "share of the overlap -lg that is faded over, 0 to 1", type=float)
-    _add_later(add)
+    _add_timbre(add)
+    _add_diffusion(add)
     return parser
 
 
@@ -65,17 +60,43 @@ def _add_pitch(add: Add) -> None:
     add("", "--f0_import", None, imported, type=Path)
 
 
-def _add_later(add: Add) -> None:
-    """What 4.1 does besides."""
-    add("-cm", "--cluster_model_path", "", "k-means or feature index, used when -cr is above 0", type=str)
-    add("-cr", "--cluster_infer_ratio", 0.0, "share of the target's own units, 0 to 1" + NOT_YET, type=float)
-    add("-fr", "--feature_retrieval", False, "-cm is a feature index" + NOT_YET, **ON)
-    add("-shd", "--shallow_diffusion", False, "refine by diffusion" + NOT_YET, **ON)
-    add("-od", "--only_diffusion", False, "diffusion alone" + NOT_YET, **ON)
-    add("-dm", "--diffusion_model_path", Path("logs/44k/diffusion/model_0.pt"), "for -shd and -od" + NOT_YET, type=Path)
-    add("-dc", "--diffusion_config_path", Path("logs/44k/diffusion/config.yaml"), "its config" + NOT_YET, type=Path)
-    add("-ks", "--k_step", 100, "diffusion steps" + NOT_YET, type=int)
-    add("-se", "--second_encoding", False, "encode again before diffusion" + NOT_YET, **ON)
-    add("-eh", "--enhance", False, "NSF-HiFiGAN enhancer" + NOT_YET, **ON)
-    add("-eak", "--enhancer_adaptive_key", 0, "range of the enhancer, semitones" + NOT_YET, type=int)
-    add("-usm", "--use_spk_mix", False, "mix speakers over time by spkmix.py" + NOT_YET, **ON)
+def _add_timbre(add: Add) -> None:
+    """The singers: their own units, and several of them at once."""
+    units = "k-means of cluster/train_cluster.py, or with -fr the index of train_index.py; used when -cr is above 0"
+    add("-cm", "--cluster_model_path", "", units, type=str)
+    add(
+        "-cr",
+        "--cluster_infer_ratio",
+        0.0,
+        "share of the target's own units, 0 to 1",
+        type=float,
+    )
+    add("-fr", "--feature_retrieval", False, "-cm is a feature index", **ON)
+    add("", "--retrieval_neighbours", 8, "with -fr: units of the index that each frame is drawn to", type=int)
+    add(
+        "",
+        "--retrieval_probes",
+        None,
+        "with -fr: lists of the index that are searched",
+        type=int,
+    )
+    add("-usm", "--use_spk_mix", False, "mix speakers over time by spk_mix_map of spkmix.py, instead of -s", **ON)
+    add("", "--spk_mix", None, "mix speakers over time by this timeline, .json or .csv, instead of -s", type=Path)
+
+
+def _add_diffusion(add: Add) -> None:
+    """What works on the sound of the synthesizer, or in its place."""
+    add("-shd", "--shallow_diffusion", False, "refine by diffusion what the synthesizer sings", **ON)
+    add("-od", "--only_diffusion", False, "sing by diffusion alone; -m and -c are not read", **ON)
+    add("-dm", "--diffusion_model_path", Path("logs/44k/diffusion/model_0.pt"), "for -shd and -od", type=Path)
+    add("-dc", "--diffusion_config_path", Path("logs/44k/diffusion/config.yaml"), "its config", type=Path)
+    add("-ks", "--k_step", 100, "with -shd: steps of noise; more is more of the diffusion model", type=int)
+    add("-se", "--second_encoding", False, "with -shd: take units anew from what the synthesizer sings", **ON)
+    named = "; the one that the diffusion config names when absent"
+    add("", "--sampler", None, "way back from noise" + named, choices=[*SAMPLERS, *FLOW_SAMPLERS])
+    add("", "--speedup", None, "steps of noise per step of the sampler" + named, type=int)
+    add("", "--vocoder", None, "vocoder of diffusion and enhancer" + named, type=Path)
+    shifts = "semitones by which the vocoder sings higher at the same formants; for vocoders that can"
+    add("", "--keyshift", 0.0, shifts, type=float)
+    add("-eh", "--enhance", False, "run a vocoder over what the synthesizer sings; off with -shd and -od", **ON)
+    add("-eak", "--enhancer_adaptive_key", 0, "semitones by which -eh reaches higher", type=int)

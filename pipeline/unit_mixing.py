@@ -16,9 +16,9 @@ from cluster.centres_file import FILE_NAME, read_centres
 from cluster.feature_index import FeatureIndex
 from cluster.index_file import read_indexes
 from cluster.kmeans import nearest
-from common.config import Config
 from common.unpickle import UnsafePickleError
 from pipeline.clustering import INDEX_NAME
+from pipeline.voice import Voice
 
 logger = logging.getLogger(__name__)
 
@@ -33,20 +33,20 @@ class UnitMixer(ABC):
     ``widths`` are D by speaker id, ``known`` says who is in the file.
     """
 
-    def __init__(self, path: Path, config: Config, *, widths: Mapping[int, int], known: Iterable[str]) -> None:
-        self.path, self.widths, self.known = path, widths, list(known)
-        self.config = config
+    def __init__(self, path: Path, voice: Voice, *, widths: Mapping[int, int], known: Iterable[str]) -> None:
+        self.path, self.voice = path, voice
+        self.widths, self.known = widths, list(known)
 
     def check(self, speaker_id: int) -> None:
         """Raise ValueError unless the file has this speaker, with units of the model's encoder."""
         if speaker_id not in self.widths:
-            names = {i: name for name, i in self.config.spk.items()}
+            names = {i: name for name, i in self.voice.speakers.items()}
             who = f"{names[speaker_id]} (id {speaker_id})" if speaker_id in names else f"id {speaker_id}"
             raise ValueError(f"{self.path} has no speaker {who}; it has: {', '.join(self.known)}")
-        if self.widths[speaker_id] != self.config.model.ssl_dim:
+        if self.widths[speaker_id] != self.voice.unit_channels:
             raise ValueError(
                 f"{self.path} holds units of {self.widths[speaker_id]} channels, the model's encoder "
-                f"{self.config.model.speech_encoder} makes {self.config.model.ssl_dim}: it belongs to another model"
+                f"{self.voice.speech_encoder} makes {self.voice.unit_channels}: it belongs to another model"
             )
 
     def mix(self, units: Tensor, speaker_id: int, *, ratio: float) -> Tensor:
@@ -68,10 +68,12 @@ class UnitMixer(ABC):
 class ClusterMixer(UnitMixer):
     """The cluster centre with the smallest Euclidean distance."""
 
-    def __init__(self, path: Path, config: Config, device: torch.device) -> None:
+    def __init__(self, path: Path, voice: Voice, device: torch.device) -> None:
         found = read_centres(path)
-        self.centres = {config.spk[name]: table.to(device) for name, table in found.items() if name in config.spk}
-        super().__init__(path, config, widths={i: table.size(1) for i, table in self.centres.items()}, known=found)
+        self.centres = {
+            voice.speakers[name]: table.to(device) for name, table in found.items() if name in voice.speakers
+        }
+        super().__init__(path, voice, widths={i: table.size(1) for i, table in self.centres.items()}, known=found)
 
     def own(self, units: Tensor, speaker_id: int) -> Tensor:
         centres = self.centres[speaker_id]
@@ -82,15 +84,15 @@ class RetrievalMixer(UnitMixer):
     """The mean of the nearest recorded frames, weighted by one over the fourth power of their distance."""
 
     def __init__(
-        self, path: Path, config: Config, device: torch.device, *, neighbours: int = N_NEIGHBOURS, probes: int | None
+        self, path: Path, voice: Voice, device: torch.device, *, neighbours: int = N_NEIGHBOURS, probes: int | None
     ) -> None:
         indexes = read_indexes(path)
         if None in indexes:  # a file of another tool, of one voice
             logger.info("%s names no speaker: its voice is taken for the one that is asked for", path)
-            indexes = dict.fromkeys(config.spk.values(), indexes[None])
+            indexes = dict.fromkeys(voice.speakers.values(), indexes[None])
         self.indexes: dict[int, FeatureIndex] = {i: index for i, index in indexes.items() if i is not None}
         widths = {i: index.vectors.size(1) for i, index in self.indexes.items()}
-        super().__init__(path, config, widths=widths, known=[f"id {i}" for i in widths])
+        super().__init__(path, voice, widths=widths, known=[f"id {i}" for i in widths])
         self.device, self.neighbours, self.probes = device, neighbours, probes
 
     def own(self, units: Tensor, speaker_id: int) -> Tensor:
@@ -111,12 +113,12 @@ def load_unit_mixer(
     path: Path,
     *,
     feature_retrieval: bool,
-    config: Config,
+    voice: Voice,
     device: torch.device,
     neighbours: int = N_NEIGHBOURS,
     probes: int | None = None,
 ) -> UnitMixer:
-    """Read clusters, or an index for ``feature_retrieval``, of the speakers of ``config``.
+    """Read clusters, or an index for ``feature_retrieval``, of the speakers of ``voice``.
 
     Args:
         neighbours: how many frames retrieval averages.
@@ -133,8 +135,8 @@ def load_unit_mixer(
         raise ValueError(f"retrieval needs at least one neighbour and one probe, got {neighbours} and {probes}")
     try:
         if feature_retrieval:
-            return RetrievalMixer(path, config, device, neighbours=neighbours, probes=probes)
-        return ClusterMixer(path, config, device)
+            return RetrievalMixer(path, voice, device, neighbours=neighbours, probes=probes)
+        return ClusterMixer(path, voice, device)
     except UnsafePickleError:
         raise
     except ValueError:

@@ -15,6 +15,7 @@ from common.formats import UNITS, UNITS_AUG, beside
 from pipeline import clustering
 from pipeline.caches import read_clean_units
 from pipeline.unit_mixing import default_path, load_unit_mixer
+from pipeline.voice import Voice
 from tests.synthetic import tiny_config, write_clip, write_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +53,8 @@ def test_clusters_by_the_command_line(project):
     centres = read_centres(default_path(False))
     assert {name: table.shape for name, table in centres.items()} == {name: (32, 60) for name in SPK}
     assert [path.name for path in Path("logs/44k").iterdir()] == ["kmeans_10000.pt"]
-    mixer = load_unit_mixer(default_path(False), feature_retrieval=False, config=tiny_config(spk=SPK), device=CPU)
+    voice = Voice.of_synthesizer(tiny_config(spk=SPK), Path())
+    mixer = load_unit_mixer(default_path(False), feature_retrieval=False, voice=voice, device=CPU)
     own, foreign = (mixer.mix(frames_of(name), 0, ratio=1.0) - frames_of(name) for name in SPK)
     assert own.square().sum() < foreign.square().sum() / 2
 

@@ -12,12 +12,15 @@ import soundfile
 import inference_main
 from common import audio
 from pipeline.batch_conversion import result_name
-from pipeline.conversion import ConversionOptions, Converter, Target
+from pipeline.conversion import Converter
+from pipeline.conversion_options import ConversionOptions
 from pipeline.melody_csv import read_csv
 from pipeline.pitch_comparison import track_pitch
 from pipeline.pitch_range import PitchRange
+from pipeline.rendering import Target
 from pipeline.speakers import write_pitch_ranges
 from tests.pipeline.midi_files import note, write
+from tests.pipeline.tiny_diffusion import write_diffusion, write_vocoder
 from tests.pipeline.tiny_model import SAMPLE_RATE, silence, sung, write_model
 
 # Short and long name, default: those of 4.1.
@@ -86,7 +89,10 @@ def test_options_are_those_of_4_1():
         given = [] if default is False else ["pm" if name == "f0_predictor" else "1"]
         parsed = [getattr(inference_main.parse_args([option, *given]), name) for option in (short, long)]
         assert parsed[0] == parsed[1] != (default if name != "f0_predictor" and default not in (1, [1]) else None)
-    assert set(args) == {"f0_min", "f0_max", "seed", "in_dir", "out_dir", "f0_export", "f0_import", "f0_only"}
+    assert set(args) == {
+        *("f0_min", "f0_max", "seed", "in_dir", "out_dir", "f0_export", "f0_import", "f0_only", "spk_mix"),
+        *("retrieval_neighbours", "retrieval_probes", "sampler", "speedup", "vocoder", "keyshift"),
+    }
 
 
 def test_songs_times_transpositions_times_speakers(home, capsys):
@@ -141,15 +147,16 @@ def test_an_existing_result_is_replaced_and_auto_is_named(home):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-eh"], "--enhance is not available yet"),
-        (["-shd"], "--shallow_diffusion is not available yet"),
-        (["-od"], "--only_diffusion is not available yet"),
-        (["-se"], "--second_encoding is not available yet"),
-        (["-usm"], "--use_spk_mix is not available yet"),
-        (["-fr"], "--feature_retrieval is not available yet"),
-        (["-cr", "0.5"], "--cluster_infer_ratio is not available yet"),
-        (["-eak", "2"], "--enhancer_adaptive_key is not available yet"),
-        (["-eh", "-cr", "0.5"], "--enhance, --cluster_infer_ratio are not available yet. Convert without"),
+        (["-eh"], "no vocoder weights at pretrain/nsf_hifigan/model"),
+        (["-shd"], "no configuration logs/44k/diffusion/config.yaml"),
+        (["-od"], "no configuration logs/44k/diffusion/config.yaml: it lies beside the diffusion model"),
+        (["-usm"], "spk_mix_map"),
+        (["--spk_mix", "mix.csv"], "mix.csv"),
+        (["-cr", "0.5"], "kmeans_10000.pt"),
+        (["-cr", "0.5", "-fr"], "feature_and_index.pkl"),
+        (["-cr", "1.5"], "cluster_infer_ratio (-cr) must lie between 0 and 1"),
+        (["-shd", "-ks", "0"], "k_step (-ks) must be at least 1"),
+        (["-a", "-od"], "auto_predict_f0 (-a) needs the synthesizer"),
         (["-s", "carol"], "unknown speaker 'carol': this model knows anna (id 0), bob (id 1)"),
         (["-s", "7"], "unknown speaker '7'"),
         (["-m", "logs/44k/G_1.pth"], "no model logs/44k/G_1.pth; in that folder there are: G_5.pth"),
@@ -255,7 +262,7 @@ def test_advice_never_stops_a_conversion(home, capsys, monkeypatch):
     assert inference_main.main([*MODEL, "-n", "one", "-s", "anna", "-lg", "0.5", "-ks", "50"]) == 0
     said = capsys.readouterr().err
     assert "range of the song is not known, so no transposition is suggested: RuntimeError: damaged weights" in said
-    assert "-lg has no effect without -cl" in said and "not available yet: --k_step" in said
+    assert "-lg has no effect without -cl" in said and "--k_step has no effect: it needs -shd" in said
     monkeypatch.setattr("pipeline.batch_conversion.tracker", lambda _: None)
     assert inference_main.main([*MODEL, "-n", "one", "-s", "anna"]) == 0
     assert "range" not in capsys.readouterr().err
@@ -264,7 +271,7 @@ def test_advice_never_stops_a_conversion(home, capsys, monkeypatch):
 @pytest.mark.parametrize(("speaker", "shown"), [("a/b", "a_b"), ('<c:|>"?*\\', "_c_______"), ("señor 歌", "señor 歌")])
 def test_results_have_names_that_any_system_can_write(model, speaker, shown):
     converter = Converter(model / "logs/44k/G_5.pth", model / "logs/44k/config.json", device="cpu")
-    converter.config = dataclasses.replace(converter.config, spk={speaker: 0})
+    converter.voice = dataclasses.replace(converter.voice, speakers={speaker: 0})
     name = result_name(converter, "one", Target(0, 0.0), options=ConversionOptions(f0_predictor="dio"))
     assert name == f"one_0key_{shown}_sovits_dio"
 
@@ -279,3 +286,47 @@ def test_as_a_process(home):
     assert run.returncode == 0, run.stderr
     assert "range of the song" in run.stderr and "range of bob in the recordings" in run.stderr
     assert audio.info(home / "results/stereo_0key_bob_sovits_dio.flac").n_samples == 44100
+
+
+@pytest.fixture
+def diffusion(home: Path) -> list[str]:
+    """Arguments that name a diffusion model in a folder of its own."""
+    vocoder = write_vocoder(home / "vocoder")
+    model, config = write_diffusion(home / "diffusion é", vocoder=vocoder)
+    return ["-dm", str(model), "-dc", str(config)]
+
+
+def test_diffusion_refines_or_sings_alone(home, diffusion, capsys):
+    audio.save(home / "raw/one.wav", sung(0.8), SAMPLE_RATE)
+    asked = ["-n", "one", "-s", "bob", "-d", "cpu", "-f0p", "dio", *diffusion]
+    assert inference_main.main([*asked, *MODEL[:4], "-shd", "-ks", "30", "--sampler", "ddim", "--speedup", "5"]) == 0
+    assert "DDIM" not in capsys.readouterr().err
+    # no synthesizer is read
+    assert (
+        inference_main.main([*asked, "-m", "none.pth", "-c", "none.json", "-od", "--speedup", "200", "-ks", "9"]) == 0
+    )
+    said = capsys.readouterr().err
+    assert "--k_step has no effect: -od takes all the steps of its model" in said
+    assert results(home) == ["one_0key_bob_diff_dio.flac", "one_0key_bob_sovdiff_dio.flac"]
+    wavs = [audio.load(home / "results" / name, SAMPLE_RATE) for name in results(home)]
+    assert {len(wav) for wav in wavs} == {round(0.8 * SAMPLE_RATE)} and np.abs(wavs[0] - wavs[1]).max() > 1e-3
+    only = ["-n", "one", "-od", *diffusion[2:], "-f0p", "dio", "--f0_only", "--f0_export", "one.csv"]
+    assert inference_main.main(only) == 0 and (home / "one.csv").is_file()
+
+
+def test_the_enhancer_is_off_beside_diffusion(home, diffusion, capsys):
+    audio.save(home / "raw/one.wav", sung(0.8), SAMPLE_RATE)
+    asked = [*MODEL, "-n", "one", "-s", "bob", "-wf", "wav"]
+    assert inference_main.main([*asked, "-eh", "--vocoder", "vocoder/model"]) == 0
+    enhanced = audio.load(home / "results/one_0key_bob_sovits_dio.wav", SAMPLE_RATE)
+    assert inference_main.main(asked) == 0
+    plain = audio.load(home / "results/one_0key_bob_sovits_dio.wav", SAMPLE_RATE)
+    assert len(enhanced) == len(plain) and np.abs(enhanced - plain).max() > 1e-3
+    shallow = [*asked, *diffusion, "-shd", "-ks", "20"]
+    assert inference_main.main(shallow) == 0
+    refined = audio.load(home / "results/one_0key_bob_sovdiff_dio.wav", SAMPLE_RATE)
+    assert "-eh is off" not in capsys.readouterr().err
+    assert inference_main.main([*shallow, "-eh"]) == 0
+    assert "-eh is off: diffusion has the last word" in capsys.readouterr().err
+    again = audio.load(home / "results/one_0key_bob_sovdiff_dio.wav", SAMPLE_RATE)
+    np.testing.assert_array_equal(again, refined)

@@ -12,11 +12,13 @@ from common.checkpoint import CheckpointError
 from common.config import ConfigError
 from modules.f0 import CONFIDENT, F0_PREDICTORS, SEARCHING
 from pipeline import pieces
-from pipeline.conversion import ConversionOptions, Converter, Target
+from pipeline.conversion import Converter
+from pipeline.conversion_options import ConversionOptions
 from pipeline.features import FeatureExtractor, Features
 from pipeline.melody import Melody, frame_positions
 from pipeline.melody_csv import read_csv, write_csv
 from pipeline.pitch_comparison import track_pitch
+from pipeline.rendering import Target
 from tests.pipeline.tiny_model import HOP, SAMPLE_RATE, silence, sung, write_model
 
 DEFAULT = ConversionOptions(speaker="bob", f0_predictor="dio")
@@ -88,11 +90,11 @@ def test_files_of_any_rate_keep_their_duration(converter, tmp_path, rate):
 def test_nothing_is_shifted(files, monkeypatch):
     """With a model that gives back what it is given the song stays where it was, to the sample."""
 
-    def echo(features, sources, target, options):
-        return [source[: len(item.f0) * HOP] for item, source in zip(features, sources, strict=True)]
+    def echo(batch, target, options, extractor):
+        return [source[: n * HOP] for n, source in zip(batch.lengths, batch.sources, strict=True)]
 
     converter = Converter(*files, device="cpu", make_extractor=Plain)
-    monkeypatch.setattr(converter, "_synthesise", echo)
+    monkeypatch.setattr(converter.renderer, "render", echo)
     for changes in ({}, {"pad_seconds": 0.0}, {"clip": 1.0}, {"clip": 1.0, "linear_gradient": 0.3}):
         np.testing.assert_allclose(converter.convert(SONG, options(**changes)), SONG, atol=1e-6)
 

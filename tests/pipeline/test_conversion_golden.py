@@ -14,7 +14,8 @@ import torch
 
 import vencoder
 from modules.volume import frame_volume
-from pipeline.conversion import ConversionOptions, Converter
+from pipeline.conversion import Converter
+from pipeline.conversion_options import ConversionOptions
 from pipeline.features import FeatureExtractor, Features, FeatureSettings, Track
 from tests.golden.weights import make_state_dict
 from tests.parity import GOLDEN, Case

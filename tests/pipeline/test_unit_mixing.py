@@ -10,27 +10,24 @@ import torch
 from cluster.centres_file import write_centres
 from cluster.feature_index import FeatureIndex, build_index
 from cluster.index_file import write_index, write_pickle
-from common.config import Config
 from common.unpickle import UnsafePickleError
 from modules.units import resize_units
 from pipeline.unit_mixing import UnitMixer, default_path, load_unit_mixer
+from pipeline.voice import Voice
 from tests.parity import GOLDEN, Case, assert_close
-from tests.synthetic import tiny_config
+from tests.synthetic import HOP, RATE
 
 CPU = torch.device("cpu")
 SPK = {"alice": 0, "bob": 1}
 
 
-def config(width: int = 60) -> Config:
+def voice(width: int = 60) -> Voice:
     encoder = {256: "vec256l9", 768: "vec768l12"}.get(width, "cepstral")
-    model = {"ssl_dim": 60 if encoder == "cepstral" else width, "speech_encoder": encoder}
-    made = tiny_config(model=model, spk=SPK)
-    object.__setattr__(made.model, "ssl_dim", width)  # widths of the golden cases, which no encoder has
-    return made
+    return Voice(RATE, HOP, encoder, width, "nearest", SPK, Path())  # of widths, too, that no encoder has
 
 
 def load(path: Path, width: int = 60, *, retrieval: bool, **options) -> UnitMixer:
-    return load_unit_mixer(path, feature_retrieval=retrieval, config=config(width), device=CPU, **options)
+    return load_unit_mixer(path, feature_retrieval=retrieval, voice=voice(width), device=CPU, **options)
 
 
 def units(n_frames: int = 20, *, seed: int = 0) -> torch.Tensor:
@@ -185,7 +182,7 @@ def test_default_paths():
 
 @pytest.mark.gpu
 def test_on_the_gpu_as_on_the_cpu(index):
-    on_gpu = load_unit_mixer(index, feature_retrieval=True, config=config(), device=torch.device("cuda"))
+    on_gpu = load_unit_mixer(index, feature_retrieval=True, voice=voice(), device=torch.device("cuda"))
     got = on_gpu.mix(units().cuda(), 0, ratio=0.7)
     assert got.is_cuda
     assert_close(got, load(index, retrieval=True).mix(units(), 0, ratio=0.7), max_abs=1e-3)

@@ -1,0 +1,185 @@
+"""Diffusion at conversion: the mel of what was sung, or none, becomes a better one, which a vocoder makes audible.
+
+Letters: B pieces, F frames, D unit channels, S speakers, M mels, T = F * hop_length samples.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from diffusion import load_unit2mel, read_diffusion_config
+from diffusion.decoder import Plan
+from diffusion.unit2mel import seeded_noise
+from modules.units import resize_units
+from modules.volume import frame_volume
+from pipeline.conversion_options import ConversionOptions
+from pipeline.features import FeatureExtractor, FeatureSettings
+from pipeline.model_loading import read_voice
+from pipeline.piece_batch import PieceBatch
+from pipeline.voice import Voice
+from vdecoder import build_vocoder
+from vdecoder.vocoder import Vocoder
+
+
+class Refiner:
+    """A diffusion model with its vocoder.
+
+    Args:
+        model_path: model_<step>.pt of this project, so-vits-svc 4.1, DDSP-SVC or Diffusion-SVC.
+        config_path: the config.yaml it was trained with.
+        vocoder_path: instead of the vocoder that the config names.
+
+    Raises:
+        FileNotFoundError: no such model, config or vocoder.
+        ConfigError, CheckpointError, NotAvailableError, ValueError: they cannot be used, or do not belong together.
+    """
+
+    def __init__(
+        self, model_path: Path, config_path: Path, device: torch.device, *, vocoder_path: Path | None = None
+    ) -> None:
+        self.device = device
+        # The vocoder first: how many mel bands it has decides whether the weights fit.
+        self.voice = read_voice(config_path)
+        self.config = read_diffusion_config(config_path)
+        vocoder = self.config.vocoder
+        self.vocoder: Vocoder = build_vocoder(vocoder.type, vocoder_path or vocoder.ckpt, device)
+        self.model = load_unit2mel(model_path, config_path, device, n_mels=self.vocoder.n_mels)
+        grid = {
+            "data.sampling_rate": (self.voice.sample_rate, self.vocoder.sample_rate),
+            "data.block_size": (self.voice.hop_length, self.vocoder.hop_length),
+        }
+        for name, (own, vocoders) in grid.items():
+            if own != vocoders:
+                raise ValueError(f"{config_path}: {name} is {own}, its vocoder has {vocoders}: choose another vocoder")
+
+    def check(self, voice: Voice, options: ConversionOptions) -> None:
+        """Whether this model can refine what ``voice`` sings with these options.
+
+        Raises:
+            ValueError: another grid, encoder or set of speakers, steps that were not trained, or a vocoder that cannot
+                shift the pitch.
+        """
+        for name in ("sample_rate", "hop_length"):
+            own, theirs = getattr(self.voice, name), getattr(voice, name)
+            if own != theirs:
+                raise ValueError(f"the diffusion model has a {name} of {own}, what it is to refine one of {theirs}")
+        own, theirs = self.voice.speech_encoder, voice.speech_encoder
+        if own != theirs and not options.encodes_again:
+            raise ValueError(
+                f"the diffusion model was trained with units of {own}, the model it is to refine with {theirs}: take a"
+                " pair with one encoder, or add -se (--second_encoding), which makes units for the diffusion model anew"
+            )
+        if options.keyshift and not self.vocoder.can_shift:
+            raise ValueError(
+                "--keyshift needs a vocoder that was trained to shift the pitch (pc_aug in its config.json, such as"
+                " PC-NSF-HiFiGAN); with this one transpose by -t"
+            )
+        self.plan(options)
+        self._speaker_ids(voice)
+
+    def plan(self, options: ConversionOptions) -> Plan:
+        """How its mels are sampled; see `diffusion.decoder.MelDecoder.plan`, also for what it raises."""
+        infer = self.config.infer
+        return self.model.plan(
+            method=options.sampler or infer.method,
+            speedup=options.speedup or infer.speedup,
+            k_step=options.k_step,
+            shallow=not options.only_diffusion,
+        )
+
+    def refine(  # noqa: PLR0913  the piece, who sings, and what was sung so far
+        self,
+        batch: PieceBatch,
+        units: Tensor,
+        f0: Tensor,
+        *,
+        voice: Voice,
+        speaker: Tensor,
+        wavs: Sequence[Tensor] | None,
+        volume: Tensor | None,
+        extractor: FeatureExtractor,
+        options: ConversionOptions,
+    ) -> list[Tensor]:
+        """B waveforms (F_i * hop_length,).
+
+        Args:
+            units: (B, F, D).
+            f0: (B, F) Hz, as it was sung.
+            voice: of the synthesizer; ``speaker`` is given by its ids.
+            speaker: ids (B, 1), or weights (B, F, S).
+            wavs: what the synthesizer sang; None to sing without one.
+            volume: (B, F); None takes that of ``wavs``.
+            extractor: encodes again, when the encoder is that of this model.
+        """
+        plan, mels = self.plan(options), None
+        if wavs is not None:
+            mels = _padded([self.vocoder.extract(wav.unsqueeze(0))[0].T for wav in wavs])  # (B, F, M)
+            if options.encodes_again:
+                units = self._encode_again(batch, wavs, extractor)
+        if volume is None:
+            assert wavs is not None
+            volume = _padded([frame_volume(wav, self.voice.hop_length) for wav in wavs])
+        cond = self.model.condition(
+            units, f0.unsqueeze(2), volume.unsqueeze(2), spk_id=self._speakers(speaker, self._speaker_ids(voice))
+        )
+        lengths = torch.tensor(batch.lengths, device=self.device) if len(batch.lengths) > 1 else None
+        draw = seeded_noise(options.seed, batch.lengths)
+        made = self.model.infer(cond, plan, gt_spec=mels, lengths=lengths, draw=draw)
+        sung_f0 = f0 * 2 ** (options.keyshift / 12)
+        return [
+            self.vocoder.infer(
+                mel[:n].T.unsqueeze(0), pitch[None, :n], generator=torch.Generator().manual_seed(options.seed)
+            )[0]
+            for mel, pitch, n in zip(made, sung_f0, batch.lengths, strict=True)
+        ]
+
+    def _encode_again(self, batch: PieceBatch, wavs: Sequence[Tensor], extractor: FeatureExtractor) -> Tensor:
+        """Units (B, F, D) of what was sung."""
+        same = extractor.settings.speech_encoder == self.voice.speech_encoder
+        encoder = extractor if same else self._own_encoder
+        units = encoder.units([wav.float().cpu().numpy() for wav in wavs])
+        mode = self.voice.unit_interpolate_mode
+        resized = [resize_units(one, n, mode).T for one, n in zip(units, batch.lengths, strict=True)]
+        return _padded(resized).to(self.device)
+
+    @cached_property
+    def _own_encoder(self) -> FeatureExtractor:
+        voice = self.voice
+        settings = FeatureSettings(voice.speech_encoder, "pm", voice.sample_rate, voice.hop_length)
+        return FeatureExtractor(settings, self.device, f0=False)
+
+    def _speaker_ids(self, voice: Voice) -> dict[int, int] | None:
+        """This model's id for each id of ``voice``; None where it has a single speaker and needs none.
+
+        Raises:
+            ValueError: a speaker of ``voice`` that it does not know.
+        """
+        if self.model.n_spk == 1:
+            return None
+        own, theirs = self.voice.speakers, voice.speakers
+        if set(own) == {str(i + 1) for i in range(self.model.n_spk)} and not set(theirs) <= set(own):
+            return {i: i for i in theirs.values() if i < self.model.n_spk}  # a file that names nobody: by order
+        if missing := [name for name in theirs if name not in own]:
+            raise ValueError(
+                f"the diffusion model has no speaker {missing[0]!r}, it knows {', '.join(own)}: train it with"
+                " python train_diff.py on the same speakers, or take the one that belongs to this model"
+            )
+        return {theirs[name]: own[name] for name in theirs}
+
+    def _speakers(self, speaker: Tensor, ids: dict[int, int] | None) -> Tensor | None:
+        if ids is None:
+            return None
+        if not speaker.is_floating_point():
+            return torch.tensor([[ids[int(i)]] for i in speaker[:, 0]], device=self.device)
+        weights = speaker.new_zeros(*speaker.shape[:2], self.model.n_spk)
+        for theirs, own in ids.items():
+            weights[..., own] = speaker[..., theirs]
+        return weights
+
+
+def _padded(items: Sequence[Tensor]) -> Tensor:
+    return pad_sequence(list(items), batch_first=True)

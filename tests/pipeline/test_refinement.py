@@ -1,0 +1,226 @@
+"""Diffusion and the enhancer at conversion: every legal combination, lengths, batches, files that do not fit."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from common.checkpoint import CheckpointError
+from common.config import ConfigError
+from pipeline.conversion import Converter
+from pipeline.conversion_options import ConversionOptions
+from pipeline.conversion_tools import ToolFiles
+from tests.pipeline.tiny_diffusion import write_diffusion, write_vocoder
+from tests.pipeline.tiny_model import HOP, silence, sung, write_model
+
+DEFAULT = ConversionOptions(speaker="bob", f0_predictor="dio", shallow_diffusion=True, k_step=20)
+SONG = np.concatenate([sung(1.0), silence(0.4), sung(1.3, 300.0)])[:-77]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    write_model(folder)
+    write_vocoder(folder / "vocoder")
+    write_diffusion(folder / "diffusion", vocoder=folder / "vocoder/model")
+    return folder
+
+
+def files(folder: Path) -> ToolFiles:
+    return ToolFiles(
+        folder / "diffusion/model_5.pt", folder / "diffusion/config.yaml", vocoder=folder / "vocoder/model"
+    )
+
+
+@pytest.fixture(scope="module")
+def converter(folder: Path) -> Converter:
+    return Converter(folder / "G_5.pth", folder / "config.json", device="cpu", files=files(folder))
+
+
+def options(**changes: object) -> ConversionOptions:
+    return dataclasses.replace(DEFAULT, **changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"second_encoding": True},
+        {"only_diffusion": True, "speedup": 100},
+        {"sampler": "ddim"},
+        {"sampler": "pndm"},
+        {"sampler": "dpm-solver"},
+        {"sampler": "dpm-solver++"},
+        {"sampler": "naive", "k_step": 3, "speedup": 1},
+        {"clip": 0.8},
+        {"clip": 1.0, "linear_gradient": 0.2},
+        {"loudness_envelope_adjustment": 0.0},
+        {"auto_predict_f0": True, "transpose": 5.0},
+        {"shallow_diffusion": False, "enhance": True},
+        {"shallow_diffusion": False, "enhance": True, "enhancer_adaptive_key": 5},
+    ],
+    ids=str,
+)
+def test_the_length_is_that_of_the_song(converter: Converter, changes: dict) -> None:
+    got = converter.convert(SONG, options(**changes))
+    assert got.shape == SONG.shape and got.dtype == np.float32
+    assert np.isfinite(got).all() and got.std() > 1e-3
+    assert np.abs(got - converter.convert(SONG, options(**changes | {"seed": 7}))).max() > 1e-4
+    assert not np.array_equal(got, converter.convert(SONG, options(shallow_diffusion=False)))
+
+
+@pytest.mark.parametrize("changes", [{}, {"only_diffusion": True, "speedup": 200}, {"second_encoding": True}], ids=str)
+def test_a_batch_equals_single_pieces(converter: Converter, monkeypatch: pytest.MonkeyPatch, changes: dict) -> None:
+    song, cut = np.concatenate([sung(1.0), silence(0.5), sung(1.7, 180.0)]), options(clip=0.8, **changes)
+    single = converter.convert(song, cut)
+    monkeypatch.setattr(Converter, "_batches", True)
+    sizes, extract = [], converter.extractor(cut).extract_batch
+    monkeypatch.setattr(converter.extractor(cut), "extract_batch", lambda s, t: sizes.append(len(s)) or extract(s, t))
+    np.testing.assert_allclose(converter.convert(song, cut), single, atol=1e-4)
+    assert max(sizes) > 2
+
+
+def test_diffusion_alone_needs_no_synthesizer(folder: Path, converter: Converter) -> None:
+    """And sings as it does beside one; its own config names encoder, grid and speakers."""
+    asked = options(only_diffusion=True, speedup=250, speaker="anna")
+    alone = Converter(None, None, device="cpu", files=files(folder))
+    assert alone.voice.speakers == {"anna": 1, "bob": 0} and alone.voice.speech_encoder == "cepstral"
+    np.testing.assert_allclose(alone.convert(SONG, asked), converter.convert(SONG, asked), atol=1e-6)
+    with pytest.raises(ValueError, match="no synthesizer, so only_diffusion"):
+        alone.convert(SONG, options())
+    with pytest.raises(ValueError, match="unknown speaker 'carl'.*anna"):
+        alone.convert(SONG, options(only_diffusion=True, speaker="carl"))
+
+
+def test_speakers_are_found_by_name(converter: Converter, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, refiner = [], converter.tools.refiner
+    condition = refiner.model.condition
+    monkeypatch.setattr(refiner.model, "condition", lambda *a, **kw: asked.append(kw["spk_id"]) or condition(*a, **kw))
+    for speaker in ("anna", "bob"):
+        converter.convert(SONG[:20000], options(speaker=speaker))
+    assert [int(ids) for ids in asked] == [1, 0] and converter.voice.speakers == {"anna": 0, "bob": 1}
+
+
+def test_the_refiner_hears_what_was_sung(converter: Converter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its mel is that of the synthesizer's output, its f0 the one that was sung, and no steps leave the mel alone."""
+    seen, refiner = {}, converter.tools.refiner
+    infer = refiner.model.infer
+
+    def spy(cond, plan, **kwargs):
+        seen.update(kwargs, cond=cond, plan=plan)
+        return infer(cond, plan, **kwargs)
+
+    monkeypatch.setattr(refiner.model, "infer", spy)
+    song = sung(1.0)[:40000]
+    converter.convert(song, options(pad_seconds=0.0, k_step=40))
+    assert seen["plan"].shallow and seen["plan"].sampler.k_step == 40 and seen["plan"].sampler.name == "unipc"
+    assert seen["gt_spec"].shape[2] == refiner.vocoder.n_mels
+    converter.convert(song, options(pad_seconds=0.0, k_step=40, only_diffusion=True, speedup=500))
+    assert seen["gt_spec"] is None and seen["plan"].sampler.k_step == 1000
+
+
+def test_options_that_do_nothing_are_said() -> None:
+    def lines(**changes: object) -> list[str]:
+        return list(ConversionOptions(**changes).without_effect())
+
+    assert lines(shallow_diffusion=True, k_step=50, sampler="ddim", speedup=5) == []
+    assert "-eh is off" in lines(enhance=True, shallow_diffusion=True)[0]
+    assert "-shd has no effect beside -od" in lines(shallow_diffusion=True, only_diffusion=True)[0]
+    assert "--k_step has no effect: -od takes all" in lines(only_diffusion=True, k_step=50)[0]
+    assert "--second_encoding has no effect: it needs -shd" in lines(second_encoding=True)[0]
+    assert "--speedup has no effect: it needs -shd or -od" in lines(speedup=5)[0]
+    assert "--enhancer_adaptive_key has no effect: it needs -eh" in lines(enhancer_adaptive_key=2)[0]
+    assert "--feature_retrieval has no effect" in lines(feature_retrieval=True)[0]
+    with pytest.raises(ValueError, match=r"auto_predict_f0 \(-a\) needs the synthesizer"):
+        ConversionOptions(auto_predict_f0=True, only_diffusion=True)
+
+
+def test_the_encoder_of_the_diffusion_model(folder: Path, tmp_path: Path) -> None:
+    """Another one than the synthesizer's only works when it encodes again."""
+    other = {"data": {"encoder": "embedded", "encoder_out_channels": 256}}
+    paths = write_diffusion(tmp_path, vocoder=folder / "vocoder/model", sections=other)
+    converter = Converter(folder / "G_5.pth", folder / "config.json", device="cpu", files=ToolFiles(*paths))
+    with pytest.raises(ValueError, match="units of embedded, the model it is to refine with cepstral.*-se"):
+        converter.convert(SONG, options())
+    assert converter.convert(SONG, options(second_encoding=True)).shape == SONG.shape
+
+
+@pytest.mark.parametrize(
+    ("sections", "changes", "message"),
+    [
+        ({"model": {"k_step_max": 100}}, {"only_diffusion": True}, "convert with -shd, not with -od"),
+        ({"model": {"k_step_max": 100}}, {"k_step": 101}, "use -ks 100 or less"),
+        ({}, {"k_step": 5}, "lower the speedup or raise k_step"),
+        ({}, {"sampler": "euler"}, "unknown sampler 'euler'"),
+        ({"spk": {"anna": 0, "carl": 1}}, {}, "no speaker 'bob', it knows anna, carl"),
+        ({"data": {"block_size": 256}}, {}, "data.block_size is 256, its vocoder has 512"),
+    ],
+    ids=str,
+)
+def test_models_that_cannot_do_it(folder: Path, tmp_path: Path, sections: dict, changes: dict, message: str) -> None:
+    paths = write_diffusion(tmp_path, vocoder=folder / "vocoder/model", sections=sections)
+    with pytest.raises(ValueError, match=message):
+        Converter(folder / "G_5.pth", folder / "config.json", device="cpu", files=ToolFiles(*paths)).prepare(
+            options(**changes), []
+        )
+
+
+def test_files_that_are_missing_or_damaged(folder: Path, tmp_path: Path) -> None:
+    def prepare(*paths: Path) -> None:
+        files = ToolFiles(*paths)
+        Converter(folder / "G_5.pth", folder / "config.json", device="cpu", files=files).prepare(options(), [])
+
+    model, config = write_diffusion(tmp_path, vocoder=folder / "vocoder/model")
+    with pytest.raises(FileNotFoundError, match="no diffusion model .*model_9.pt: train one"):
+        prepare(tmp_path / "model_9.pt", config)
+    with pytest.raises(FileNotFoundError, match="none.yaml.*name it with -dc"):
+        prepare(model, tmp_path / "none.yaml")
+    (tmp_path / "cut.pt").write_bytes(model.read_bytes()[:3000])
+    with pytest.raises(CheckpointError, match="damaged"):
+        prepare(tmp_path / "cut.pt", config)
+    eleven = write_vocoder(tmp_path / "eleven", num_mels=11)
+    other = write_diffusion(tmp_path / "other", vocoder=eleven)
+    with pytest.raises(CheckpointError, match="mel bands of the vocoder: 11 in the configuration, 10 in the weights"):
+        prepare(*other)
+    nowhere = write_diffusion(tmp_path / "nowhere", vocoder=tmp_path / "gone/model")
+    with pytest.raises(FileNotFoundError, match="gone"):
+        prepare(*nowhere)
+    (tmp_path / "bad.yaml").write_text("data: {encoder: vec768l12}", encoding="utf-8")
+    with pytest.raises(ConfigError, match="encoder_out_channels"):
+        prepare(model, tmp_path / "bad.yaml")
+
+
+def test_a_single_voice_needs_no_name(folder: Path, tmp_path: Path) -> None:
+    one = {"model": {"n_spk": 1}, "spk": {"whoever": 0}}
+    paths = write_diffusion(tmp_path, vocoder=folder / "vocoder/model", sections=one)
+    converter = Converter(folder / "G_5.pth", folder / "config.json", device="cpu", files=ToolFiles(*paths))
+    assert converter.convert(SONG, options()).shape == SONG.shape
+
+
+def test_models_of_other_tools_count_their_speakers(folder: Path, tmp_path: Path) -> None:
+    """DDSP-SVC's files name nobody: their first speaker is the synthesizer's first."""
+    paths = write_diffusion(tmp_path, vocoder=folder / "vocoder/model", sections={"spk": None})
+    converter = Converter(folder / "G_5.pth", folder / "config.json", device="cpu", files=ToolFiles(*paths))
+    converter.prepare(options(), [])
+    assert converter.tools.refiner._speakers(
+        torch.tensor([[0], [1]]), converter.tools.refiner._speaker_ids(converter.voice)
+    ).tolist() == [[0], [1]]
+
+
+def test_refined_frames_stay_in_place(converter: Converter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a network that keeps its mel, and a vocoder that is as loud as its mel says, the envelope stays."""
+    refiner = converter.tools.refiner
+    monkeypatch.setattr(refiner.model, "infer", lambda cond, plan, gt_spec, **_: gt_spec)
+    monkeypatch.setattr(
+        refiner.vocoder, "infer", lambda mel, f0, **_: mel.exp().mean(dim=1).repeat_interleave(HOP, dim=1)
+    )
+    song = np.concatenate([silence(0.6), sung(0.8), silence(0.6)])
+    power = []
+    for changes in ({}, {"shallow_diffusion": False}):
+        got = converter.convert(song, options(**changes))
+        power.append(np.add.reduceat(got.astype(np.float64) ** 2, np.arange(0, len(got), HOP)))
+    refined, plain = (np.sqrt(frames / frames.sum()) for frames in power)
+    shifted = [np.dot(refined, np.roll(plain, shift)) for shift in (-2, -1, 0, 1, 2)]
+    assert np.argmax(shifted) == 2 and shifted[2] > 0.95
