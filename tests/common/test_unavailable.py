@@ -28,8 +28,8 @@ def test_help_is_there(script: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_message_names_the_way_round(capfd: pytest.CaptureFixture[str]) -> None:
-    assert import_module("mix_models").main([]) == 1
-    assert "not available yet." in capfd.readouterr().err
+    assert import_module("onnx_export").main(["-n", "project"]) == 1
+    assert "not available yet. Convert with inference_main.py" in capfd.readouterr().err
 
 
 def test_several_things_are_one_message(capsys: pytest.CaptureFixture[str]) -> None:
