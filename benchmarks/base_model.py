@@ -79,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
             if embed is not None:
                 got = embed(result, rate)
                 similarity = [f"{float(got @ other):.2f}" for other in (voices[speaker], embed(song, rate))]
-            melody = f"{found.correlation:.3f} | {found.rmse_cents:.0f} | {found.gross_error:.1%}"
+            melody = f"{found.correlation:.3f} | {found.rmse_cents:.0f} | {found.off_pitch:.1%}"
             rows.append(f"| {speaker} | {path.stem} | {melody} | {similarity[0]} | {similarity[1]} | {factor:.2f} |")
             logger.info("%s", rows[-1])
     print("\n".join(rows))  # noqa: T201  the product

@@ -1,4 +1,9 @@
-"""How well a conversion keeps the melody of its source."""
+"""How well a conversion keeps the melody of its source.
+
+Gross pitch error and voicing decision error are those of Nakatani et al. 2008 ("A method for fundamental frequency
+estimation and voicing decision") and Chu and Alwan 2009 ("Reducing f0 frame error of f0 tracking algorithms"); what is
+off pitch by half a semitone is what melody extraction counts as wrong (Poliner et al. 2007).
+"""
 
 from dataclasses import dataclass
 
@@ -7,22 +12,24 @@ import numpy as np
 from modules import f0 as f0_predictors
 
 GROSS_CENTS = 50.0  # half a semitone: the usual limit between a right and a wrong pitch
+GROSS_SHARE = 0.2  # of the expected f0: beyond it a pitch is another one, such as the octave
 
 
 @dataclass(frozen=True)
 class PitchComparison:
     """Agreement of two f0 tracks of one melody; correlation and error are over frames that are voiced in both."""
 
-    correlation: float  # Pearson's, of log f0
+    correlation: float  # Pearson's, of log f0; NaN where one of the two is a single note
     rmse_cents: float
-    gross_error: float  # share of frames more than GROSS_CENTS apart
+    off_pitch: float  # share of frames more than GROSS_CENTS apart
+    gross_pitch_error: float  # share of frames more than GROSS_SHARE apart
     voicing_error: float  # share of all frames where only one of the two is voiced
     voiced_frames: int
 
     def __str__(self) -> str:
         return (
             f"f0 correlation {self.correlation:.3f}, RMSE {self.rmse_cents:.0f} cents,"
-            f" {self.gross_error:.1%} of {self.voiced_frames} voiced frames off by more than 50 cents,"
+            f" {self.off_pitch:.1%} of {self.voiced_frames} voiced frames off by more than 50 cents,"
             f" voicing differs in {self.voicing_error:.1%}"
         )
 
@@ -59,10 +66,12 @@ def compare_pitch(source: PitchTrack, result: PitchTrack, *, transpose: float = 
     expected = np.log2(source.f0[:n_frames][both]) + transpose / 12
     got = np.log2(result.f0[:n_frames][both])
     cents = 1200 * (got - expected)
+    moves = min(np.ptp(expected), np.ptp(got)) > 1e-6  # octaves
     return PitchComparison(
-        correlation=float(np.corrcoef(expected, got)[0, 1]),
+        correlation=float(np.corrcoef(expected, got)[0, 1]) if moves else float("nan"),
         rmse_cents=float(np.sqrt(np.mean(cents**2))),
-        gross_error=float(np.mean(np.abs(cents) > GROSS_CENTS)),
+        off_pitch=float(np.mean(np.abs(cents) > GROSS_CENTS)),
+        gross_pitch_error=float(np.mean(np.abs(2 ** (cents / 1200) - 1) > GROSS_SHARE)),
         voicing_error=float(np.mean(uv_source != uv_result)),
         voiced_frames=int(both.sum()),
     )
