@@ -16,7 +16,7 @@ from pathlib import Path
 from common import audio
 from common.checkpoint import find_pairs
 from common.logs import run_script, setup_logging
-from demo.picture import draw_comparison
+from pipeline.comparison_picture import draw_comparison
 from pipeline.pitch_comparison import compare_pitch, track_pitch
 
 logger = logging.getLogger("demo")

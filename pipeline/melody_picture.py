@@ -28,24 +28,41 @@ def draw_melody(path: Path, wav: np.ndarray, melody: Melody, *, sample_rate: int
 
     Where nothing is voiced there is a grey bar below.
     """
-    heard = 12 * np.log2(melody.voiced_hz / A4_HZ) + A4_MIDI
-    notes = (np.floor(heard.min()) - MARGIN, np.ceil(heard.max()) + MARGIN) if len(heard) else EMPTY
+    notes = notes_around(melody.voiced_hz)
 
     def draw(axis: "Axes", begin: float, seconds: float) -> None:
-        _draw_sound(axis, wav, sample_rate, begin=begin, seconds=seconds, notes=notes)
+        draw_sound(axis, wav, sample_rate, begin=begin, seconds=seconds, notes=notes)
         _draw_line(axis, melody, begin=begin, seconds=seconds)
         axis.set_ylim(*notes)
-        ticks = [note for note in range(int(notes[0]), int(notes[1]) + 1) if note % 12 in (0, 7)]
-        axis.set_yticks(ticks, [note_name(A4_HZ * 2 ** ((note - A4_MIDI) / 12)) for note in ticks], fontsize=7)
+        label_notes(axis, notes)
         axis.grid(axis="y", linewidth=0.3)
 
     draw_lines(path, len(wav) / sample_rate, draw, line_height=2.4, label="seconds; grey: unvoiced")
 
 
-def _draw_sound(
+def to_notes(hz: np.ndarray) -> np.ndarray:
+    """Hz -> MIDI notes, fractions included; NaN stays."""
+    return 12 * np.log2(hz / A4_HZ) + A4_MIDI
+
+
+def notes_around(voiced_hz: np.ndarray) -> tuple[float, float]:
+    """Lowest and highest note to show of a melody (N,) in Hz, which may be empty."""
+    if not len(voiced_hz):
+        return EMPTY
+    heard = to_notes(voiced_hz)
+    return float(np.floor(heard.min())) - MARGIN, float(np.ceil(heard.max())) + MARGIN
+
+
+def label_notes(axis: "Axes", notes: tuple[float, float]) -> None:
+    """Name C and G of each octave on the upright axis."""
+    ticks = [note for note in range(int(notes[0]), int(notes[1]) + 1) if note % 12 in (0, 7)]
+    axis.set_yticks(ticks, [note_name(A4_HZ * 2 ** ((note - A4_MIDI) / 12)) for note in ticks], fontsize=7)
+
+
+def draw_sound(
     axis: "Axes", wav: np.ndarray, sample_rate: int, *, begin: float, seconds: float, notes: tuple[float, float]
 ) -> None:
-    """The spectrum of one line, its bins read off at equal distances on the axis of notes."""
+    """The spectrum of a stretch of (T,) in grey, its bins read off at equal distances on the axis of notes."""
     first = int(begin * sample_rate)
     part = torch.from_numpy(wav[max(first - N_FFT // 2, 0) : first + int(seconds * sample_rate) + N_FFT // 2])
     before = N_FFT // 2 - min(first, N_FFT // 2)  # zeros, so that the first window is centred on the first sample
@@ -71,6 +88,6 @@ def _draw_line(axis: "Axes", melody: Melody, *, begin: float, seconds: float) ->
     first, last = np.searchsorted(melody.seconds, (begin, begin + seconds))
     moments, f0 = melody.seconds[first:last], melody.f0[first:last].astype(np.float64)
     voiced = f0 > 0
-    axis.plot(moments, 12 * np.log2(np.where(voiced, f0, np.nan) / A4_HZ) + A4_MIDI, color="tab:red", linewidth=1.2)
+    axis.plot(moments, to_notes(np.where(voiced, f0, np.nan)), color="tab:red", linewidth=1.2)
     foot = axis.get_xaxis_transform()  # y from 0 to 1
     axis.fill_between(moments, 0, 0.05, where=~voiced, transform=foot, color="grey", step="post", linewidth=0)

@@ -6,10 +6,15 @@ off pitch by half a semitone is what melody extraction counts as wrong (Poliner 
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from modules import f0 as f0_predictors
+
+if TYPE_CHECKING:
+    from modules.f0.predictor import F0Predictor
 
 GROSS_CENTS = 50.0  # half a semitone: the usual limit between a right and a wrong pitch
 GROSS_SHARE = 0.2  # of the expected f0: beyond it a pitch is another one, such as the octave
@@ -48,8 +53,12 @@ def track_pitch(wav: np.ndarray, sample_rate: int, *, hop_length: int = 512, pre
     Praat's is independent of the networks that conversion uses; on the demo's song it agrees with fcpe to 0.995, where
     WORLD's harvest, which calls breath voiced, agrees to 0.970.
     """
-    built = f0_predictors.build(predictor, sample_rate=sample_rate, hop_length=hop_length, device="cpu")
-    return PitchTrack(*built.compute_f0_uv(wav))
+    return PitchTrack(*_tracker(predictor, sample_rate, hop_length).compute_f0_uv(wav))
+
+
+@lru_cache(maxsize=2)
+def _tracker(predictor: str, sample_rate: int, hop_length: int) -> "F0Predictor":
+    return f0_predictors.build(predictor, sample_rate=sample_rate, hop_length=hop_length, device="cpu")
 
 
 def compare_pitch(source: PitchTrack, result: PitchTrack, *, transpose: float = 0.0) -> PitchComparison:

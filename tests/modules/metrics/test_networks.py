@@ -118,7 +118,7 @@ def test_a_reader_is_understood():
     [("a b c d", 0), ("a x c d", 0.25), ("a c d", 0.25), ("a b b c d", 0.25), ("", 1), ("x y z w v", 1.25)],
 )
 def test_word_error_rate(heard, expected):
-    assert word_error_rate("a b c d".split(), heard.split()) == expected
+    assert word_error_rate(list("abcd"), heard.split()) == expected
 
 
 def test_word_error_rate_needs_a_reference():
