@@ -86,7 +86,7 @@ def evaluate_checkpoints(options: CheckpointOptions, measured: EvaluationOptions
         try:
             converter = Converter(path, options.config_path or path.with_name("config.json"), device=options.device)
         except (ValueError, OSError) as error:
-            evaluation.failed.append((str(path), reason(error, str(path))))
+            evaluation.failed.append((label, reason(error, str(path))))
             continue
         logger.info("%s: %d songs", label, len(songs))
         speakers = [str(name) for name in options.speakers or converter.config.spk]
@@ -99,8 +99,8 @@ def evaluate_checkpoints(options: CheckpointOptions, measured: EvaluationOptions
     if len(checkpoints) > 1 and evaluation.rows:
         evaluation.verdict = rank(evaluation.rows)
         ranked = {standing.checkpoint for standing in evaluation.verdict.standings}
-        left_out = [label for label in checkpoints if label not in ranked]
-        evaluation.failed += [(label, "not ranked: conversions of it are missing") for label in left_out]
+        left_out = {str(row.checkpoint) for row in evaluation.rows} - ranked
+        evaluation.failed += [(label, "not ranked: conversions of it are missing") for label in sorted(left_out)]
     return evaluation
 
 

@@ -63,4 +63,4 @@ def _draw_mel(axis: "Axes", wav: np.ndarray, sample_rate: int) -> None:
         fmax=sample_rate / 2,
     )[0]
     seconds = mel.shape[1] * HOP_LENGTH / sample_rate
-    axis.imshow(mel, aspect="auto", origin="lower", extent=(0, seconds, 0, len(mel)), vmin=-11, vmax=2)
+    axis.imshow(mel.numpy(), aspect="auto", origin="lower", extent=(0, seconds, 0, len(mel)), vmin=-11, vmax=2)

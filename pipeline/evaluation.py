@@ -148,10 +148,10 @@ class Evaluator:
 
     def _voice(self, folder: Path) -> np.ndarray:
         """Mean embedding of a speaker's first recordings that are long enough."""
-        embeddings, why = [], ""
+        encoder, embeddings, why = self._encoder(), [], ""
         for path in _audio_in(folder):
             try:
-                embeddings.append(self._embed(*audio.load_native(path)))
+                embeddings.append(encoder.embed(*audio.load_native(path)))
             except audio.AudioError as error:
                 logger.warning("%s", error)
             except ValueError as error:
@@ -163,16 +163,16 @@ class Evaluator:
         return mean_embedding(embeddings)
 
     def _to_source(self, heard: "_Heard") -> dict[str, float]:
-        source = self._once(("embedding", heard.pair.source), lambda: self._embed(heard.source, SAMPLE_RATE))
+        source = self._once(("embedding", heard.pair.source), lambda: self._encoder().embed(heard.source, SAMPLE_RATE))
         return {"to_source": float(self._result_embedding(heard) @ source)}
 
     def _result_embedding(self, heard: "_Heard") -> np.ndarray:
         if heard.embedding is None:
-            heard.embedding = self._embed(heard.result, SAMPLE_RATE)
+            heard.embedding = self._encoder().embed(heard.result, SAMPLE_RATE)
         return heard.embedding
 
-    def _embed(self, wav: np.ndarray, sample_rate: int) -> np.ndarray:
-        return self._once(("speaker encoder",), SpeakerEncoder).embed(wav, sample_rate)
+    def _encoder(self) -> SpeakerEncoder:
+        return self._once(("speaker encoder",), SpeakerEncoder)
 
     def _distortion(self, heard: "_Heard") -> dict[str, float]:
         if self.options.references is None:

@@ -14,7 +14,7 @@ from common.logs import INTERRUPTED, run_script
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ["resample.py", "preprocess_flist_config.py", "preprocess_hubert_f0.py", "train.py", "inference_main.py"]
-OTHERS = ["train_diff.py", "train_index.py", "compress_model.py", "onnx_export.py", "mix_models.py"]
+OTHERS = ["evaluate.py", "train_diff.py", "train_index.py", "compress_model.py", "onnx_export.py", "mix_models.py"]
 SCRIPTS = [*STAGES, *OTHERS, "cluster/train_cluster.py", "-m common.pretrained", "-m scripts.tables"]
 
 
