@@ -11,9 +11,13 @@ import logging
 from pathlib import Path
 
 from common.logs import run_script, setup_logging
+from common.unavailable import set_by_user
 from modules.f0 import F0_PREDICTORS
 
 logger = logging.getLogger("evaluate")
+
+# What only one of the two ways reads.
+OF_CONVERSIONS, OF_CHECKPOINTS = ("in_order",), ("config_path", "spk_list", "f0_predictor", "device")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -44,6 +48,9 @@ def main(argv: list[str] | None = None) -> int:
     if (args.conversions is None) == (args.checkpoints is None):
         logger.error("give either --conversions, to measure them, or --checkpoints, to make them and rank the models")
         return 1
+    others = OF_CONVERSIONS if args.checkpoints else OF_CHECKPOINTS
+    if idle := set_by_user(args, parse_args(["--sources", "-"]), others):
+        logger.warning("without effect here: %s", ", ".join(idle))
     from pipeline.checkpoint_ranking import CheckpointOptions, evaluate_checkpoints  # after --help: brings torch
     from pipeline.evaluation import EvaluationOptions, evaluate_files
     from pipeline.evaluation_page import write_report

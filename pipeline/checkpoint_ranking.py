@@ -88,7 +88,7 @@ def evaluate_checkpoints(options: CheckpointOptions, measured: EvaluationOptions
         except (ValueError, OSError) as error:
             evaluation.failed.append((label, reason(error, str(path))))
             continue
-        logger.info("%s: %d songs", label, len(songs))
+        logger.info("%s sings %s", label, ", ".join(song.stem for song in songs))
         speakers = [str(name) for name in options.speakers or converter.config.spk]
         for song, speaker in product(songs, speakers):
             try:

@@ -4,6 +4,7 @@ import io
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -200,7 +201,7 @@ class Evaluator:
         recogniser = self._once(("recogniser",), Recogniser)
         name = heard.pair.source.stem
         if self.options.transcripts == FROM_SOURCE:
-            listen = lambda: recogniser.words(heard.source, SAMPLE_RATE)  # noqa: E731
+            listen = partial(recogniser.words, heard.source, SAMPLE_RATE)
             right = self._once(("words", heard.pair.source), listen)
         elif name in self.transcripts:
             right = words_of(self.transcripts[name])

@@ -23,7 +23,7 @@ class Grid:
 
 
 def tabulate(rows: Sequence[Row]) -> Grid:
-    """One line per row, one column per measure, and the means below where there are several rows.
+    """One line per row, one column per measure, and the means below where several rows are of one model.
 
     What was not measured is a dash with the number of the reason.
     """
@@ -40,7 +40,7 @@ def tabulate(rows: Sequence[Row]) -> Grid:
         texts = {each.key: each.text(row.values[each.key]) if each.key in row.values else None for each in MEASURES}
         remarks = "".join(f" [{reasons.setdefault(remark, len(reasons) + 1)}]" for remark in row.remarks)
         lines.append([row.name + remarks, *(cell(row, key, text) for key, text in texts.items())])
-    if len(rows) > 1:
+    if len(rows) > 1 and len({row.checkpoint for row in rows}) == 1:
         lines.append(["mean", *_means(rows)])
     head = ["conversion", *(f"{measure.title}{ARROWS[measure.better]}" for measure in MEASURES)]
     return Grid(head, lines, list(reasons))

@@ -90,9 +90,10 @@ def test_table_numbers_and_page(home, capsys):
     assert not any(address.startswith("http") for _, address in page.sources)
 
 
-def test_embedded_audio_needs_no_files(home):
+def test_embedded_audio_needs_no_files(home, capsys):
     names = ["--sources", "raw", "--conversions", "results", "--out", "out/here", "--embed_audio", *QUICK]
-    assert evaluate.main(names) == 0
+    assert evaluate.main([*names, "-s", "anna"]) == 0
+    assert "WARNING without effect here: --spk_list" in capsys.readouterr().err
     addresses = [address for _, address in Page(Path("out/here/evaluation.html")).sources]
     assert all(address.startswith("data:") for address in addresses)
     assert sum(address.startswith("data:audio/flac;base64,ZkxhQ") for address in addresses) == 4
