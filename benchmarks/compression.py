@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from common.logs import setup_logging
-from pipeline.conversion import ConversionOptions, Converter
+from pipeline.conversion import Converter
+from pipeline.conversion_options import ConversionOptions
 from pipeline.releases import compress
 
 

@@ -22,7 +22,8 @@ from common import audio
 from common.logs import setup_logging
 from modules.metrics.loudness import loudness_correlation
 from modules.volume import loudness_envelope
-from pipeline.conversion import ConversionOptions, Converter
+from pipeline.conversion import Converter
+from pipeline.conversion_options import ConversionOptions
 from pipeline.evaluation import find_targets
 from pipeline.pitch_comparison import track_pitch
 from pipeline.pitch_range import PitchRange, pitch_range
@@ -57,7 +58,7 @@ def loudness_rows(converter: Converter, songs: dict[str, np.ndarray], f0_predict
     yield "|---|---|" + "---|" * len(RATES)
     for name, song in songs.items():
         for title, wav in ((name, song), (f"{name}, crescendo", crescendo(song))):
-            for speaker in converter.config.spk:
+            for speaker in converter.voice.speakers:
                 cells = []
                 for rate in RATES:
                     options = ConversionOptions(
@@ -77,7 +78,7 @@ def auto_f0_rows(
     yield "|---|---|---|---|---|---|"
     rate = converter.sample_rate
     for speaker, folder in find_targets((recordings,)).items():
-        if speaker not in converter.config.spk:
+        if speaker not in converter.voice.speakers:
             continue
         clips = sorted(path for path in folder.iterdir() if audio.is_audio(path))[:MOST_RECORDINGS]
         own = pitch_range((audio.load(clip, rate) for clip in clips), rate)

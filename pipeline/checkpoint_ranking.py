@@ -13,7 +13,8 @@ import numpy as np
 
 from common import audio
 from common.failures import reason
-from pipeline.conversion import ConversionOptions, Converter
+from pipeline.conversion import Converter
+from pipeline.conversion_options import ConversionOptions
 from pipeline.evaluation import SAMPLE_RATE, EvaluationOptions, Evaluator
 from pipeline.evaluation_pairs import Pair, find_audio
 from pipeline.measures import Evaluation, Row, Standing, Verdict
@@ -89,7 +90,7 @@ def evaluate_checkpoints(options: CheckpointOptions, measured: EvaluationOptions
             evaluation.failed.append((label, reason(error, str(path))))
             continue
         logger.info("%s sings %s", label, ", ".join(song.stem for song in songs))
-        speakers = [str(name) for name in options.speakers or converter.config.spk]
+        speakers = [str(name) for name in options.speakers or converter.voice.speakers]
         for song, speaker in product(songs, speakers):
             try:
                 row = _convert_and_measure(converter, evaluator, label, song, speaker=speaker, options=options)

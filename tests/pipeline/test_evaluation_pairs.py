@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.batch_conversion import result_name
-from pipeline.conversion import ConversionOptions, Converter, Target
+from pipeline.conversion import Converter
+from pipeline.conversion_options import ConversionOptions
 from pipeline.evaluation_pairs import pair_up
+from pipeline.rendering import Target
 from tests.pipeline.tiny_model import write_model
 
 
