@@ -13,7 +13,8 @@ from typing import IO
 CLIP_SUFFIX = ".wav"
 UNITS, UNITS_AUG = ".soft.pt", ".soft_aug.pt"
 F0, VOLUME = ".f0.npy", ".vol.npy"
-FINGERPRINT = ".features.json"
+MEL, AUG_MEL, AUG_VOLUME = ".mel.npy", ".aug_mel.npy", ".aug_vol.npy"
+FINGERPRINT, MEL_FINGERPRINT = ".features.json", ".mel.json"
 PART = ".part"  # ends the name of a file that is being written
 
 
@@ -85,7 +86,7 @@ def keep_copy(path: Path) -> Path:
     return copy
 
 
-def remove_parts(folder: Path) -> None:
-    """Remove what killed processes left half written in ``folder`` and below; nothing else may be writing there."""
-    for part in folder.rglob(f".*{PART}"):
+def remove_parts(folder: Path, *, below: bool = True) -> None:
+    """Remove what killed processes left half written in ``folder``, and ``below``; nothing else may write there."""
+    for part in folder.rglob(f".*{PART}") if below else folder.glob(f".*{PART}"):
         part.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+BLOCK_FRAMES = 4096  # of which the spectrum of `vocoder_mel` is made at once
 MEL_FLOOR = 1e-5  # of the linear mel, before the logarithm: -100 dB
 TRAINING_EPS, VOCODER_EPS = (
     1e-6,
@@ -191,8 +192,19 @@ def vocoder_mel(  # noqa: PLR0913  the mel's format, and two ways to bend it
     # Very short inputs cannot be mirrored; zeros then, as the weights' own front-end did.
     mode = "reflect" if right < wav.shape[-1] else "constant"
     wav = F.pad(wav.unsqueeze(1), (left, right), mode=mode).squeeze(1)
-    spec = (stft_power(wav, n_fft_new, hop_new, win_new) + VOCODER_EPS).sqrt()
-    if keyshift != 0:
-        missing = n_fft // 2 + 1 - spec.shape[1]  # a negative pad cuts the highest bins off
-        spec = F.pad(spec, (0, 0, 0, missing)) * (win_length / win_new)
-    return log_mel(apply_mel(spec, sample_rate, n_fft, n_mels, fmin=fmin, fmax=fmax))
+
+    def mel(wav: Tensor) -> Tensor:
+        spec = (stft_power(wav, n_fft_new, hop_new, win_new) + VOCODER_EPS).sqrt()
+        if keyshift != 0:
+            missing = n_fft // 2 + 1 - spec.shape[1]  # a negative pad cuts the highest bins off
+            spec = F.pad(spec, (0, 0, 0, missing)) * (win_length / win_new)
+        return log_mel(apply_mel(spec, sample_rate, n_fft, n_mels, fmin=fmin, fmax=fmax))
+
+    n_frames = 1 + (wav.shape[-1] - n_fft_new) // hop_new
+    # in blocks: the spectrum of long audio is ten times the audio
+    starts = range(0, n_frames, BLOCK_FRAMES)
+    ends = (min(start + BLOCK_FRAMES, n_frames) for start in starts)
+    blocks = [
+        mel(wav[:, start * hop_new : (end - 1) * hop_new + n_fft_new]) for start, end in zip(starts, ends, strict=True)
+    ]
+    return torch.cat(blocks, dim=2)

@@ -3,6 +3,9 @@
 Symbols: B batch, T samples, F frames. Checked against: golden cases utils_models and utils_pipeline.
 """
 
+import math
+
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -24,6 +27,12 @@ def frame_volume(wav: Tensor, hop_length: int) -> Tensor:
     power = F.pad(flat.square(), (hop_length // 2, (hop_length + 1) // 2), mode="reflect")
     power = power[:, : n_frames * hop_length].unflatten(1, (n_frames, hop_length)).mean(dim=2)
     return power.sqrt().view(*wav.shape[:-1], n_frames)
+
+
+def random_gain(peak: float, rng: np.random.Generator) -> float:
+    """Loudness factor 10^U(-1, m) with m at most 1 and so that ``peak`` stays below full scale, as 4.1 draws it."""
+    highest = min(1.0, math.log10(1 / (peak + 1e-5)))
+    return 10 ** rng.uniform(-1, highest)
 
 
 def loudness_envelope(wav: Tensor, sample_rate: int) -> Tensor:

@@ -6,6 +6,7 @@ Letters: F frames of the clip, D unit channels, N unit frames at 50 per second, 
 import functools
 import hashlib
 import json
+import zlib
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -57,6 +58,11 @@ def audio_digest(wav: Path, recorded: Mapping[str, Any] | None = None) -> str:
 def _same_file(wav: Path, recorded: Mapping[str, Any]) -> bool:
     status = wav.stat()
     return (recorded.get("size"), recorded.get("mtime_ns")) == (status.st_size, status.st_mtime_ns)
+
+
+def copy_seed(seed: int, digest: str) -> int:
+    """Seed of the changed copies of a clip with this `audio_digest`: they are the same in any order of work."""
+    return zlib.crc32(f"{seed}{digest}".encode())
 
 
 def fingerprint(wav: Path, settings: "FeatureSettings", seed: int = SEED) -> dict[str, Any]:
@@ -131,10 +137,10 @@ def _ends_digest(path: Path, size: int, mtime_ns: int) -> str:
     return f"{size} {hashlib.sha1(ends, usedforsecurity=False).hexdigest()}"
 
 
-def read_fingerprint(wav: Path) -> dict[str, Any] | None:
-    """The fingerprint that stands beside a clip; None where another tool made the caches, or none are there."""
+def read_fingerprint(wav: Path, suffix: str = FINGERPRINT) -> dict[str, Any] | None:
+    """A fingerprint that stands beside a clip; None where another tool made the caches, or none are there."""
     try:
-        content = json.loads(beside(wav, FINGERPRINT).read_text(encoding="utf-8"))
+        content = json.loads(beside(wav, suffix).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
     return content if isinstance(content, dict) else None

@@ -6,8 +6,7 @@ loader processes, on the order of work, or on where a run was interrupted.
 """
 
 import logging
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,11 +22,13 @@ from tqdm import tqdm
 from common import audio, processes
 from common.config import Config
 from modules.units import resize_units
+from modules.volume import random_gain
 from pipeline.caches import audio_digest, read_f0, read_fingerprint, read_units, read_volume
-from pipeline.sampling import ClipKey
+from pipeline.sampling import ClipKey, moved
 
 logger = logging.getLogger(__name__)
 
+VALIDATION_CLIPS = 8  # at most: they are synthesised one after the other
 VALIDATION_SECONDS = 12  # of a longer validation clip only so much is synthesised: attention costs the square of it
 WINDOW_SLACK = 10  # frames: a clip this much longer than the window is still taken whole, as in 4.1
 FRAME_SLACK = 2  # frames by which features of other tools may differ from the audio
@@ -51,8 +52,7 @@ class Batch(NamedTuple):
     names: list[str]
 
     def to(self, device: torch.device) -> "Batch":
-        moved = (x.to(device, non_blocking=True) if isinstance(x, Tensor) else x for x in self)
-        return Batch(*moved)  # type: ignore[arg-type]
+        return Batch(*moved(self, device))
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Clip:
 
 
 class Stored(NamedTuple):
-    """What the files of one clip hold; volume and wav only where they are wanted."""
+    """What the files of one clip hold; volume and wav only where they are needed."""
 
     units: Tensor  # (K, D, N), of the clip itself and of its perturbed copies
     f0: np.ndarray  # (F,) Hz
@@ -105,13 +105,14 @@ class ClipDataset(Dataset[Clip]):
         variant = int(rng.integers(len(stored.units))) if self.training else 0
         window = slice(start, start + length)
         wav, volume = self._wav(clip, stored, start, length), stored.volume
+        mode = self.config.data.unit_interpolate_mode
         if volume is not None:
             volume = volume[window]
             if self.training and train.vol_aug and rng.random() < 0.5:
                 gain = random_gain(float(np.abs(wav).max()), rng)
                 wav, volume = wav * gain, volume * gain
         return Clip(
-            units=self._window_of(stored.units[variant], n_frames, window),
+            units=stored.units[variant][:, frames_of_units(stored.units, n_frames, window, mode)],
             f0=torch.from_numpy(stored.f0[window]),
             uv=torch.from_numpy(stored.uv[window]),
             wav=torch.from_numpy(wav),
@@ -133,11 +134,6 @@ class ClipDataset(Dataset[Clip]):
         if in_memory:
             self.cache[index] = stored
         return stored
-
-    def _window_of(self, units: Tensor, n_frames: int, window: slice) -> Tensor:
-        """units (D, N), stretched to ``n_frames`` -> the frames of ``window``, without stretching the others."""
-        numbers = torch.arange(units.shape[1], dtype=torch.float32)[None]  # exact up to 2^24
-        return units[:, resize_units(numbers, n_frames, self.config.data.unit_interpolate_mode)[0, window].long()]
 
     def _wav(self, clip: Path, stored: Stored, start: int, length: int) -> np.ndarray:
         hop = self.config.data.hop_length
@@ -182,12 +178,6 @@ def collate(clips: list[Clip]) -> Batch:
     )
 
 
-def random_gain(peak: float, rng: np.random.Generator) -> float:
-    """Loudness factor 10^U(-1, m) with m at most 1 and so that ``peak`` stays below full scale, as 4.1 draws it."""
-    highest = min(1.0, math.log10(1 / (peak + 1e-5)))
-    return 10 ** rng.uniform(-1, highest)
-
-
 def read_filelist(path: Path) -> list[Path]:
     """Clips named in a filelist, one path per line.
 
@@ -201,6 +191,12 @@ def read_filelist(path: Path) -> list[Path]:
     if not clips:
         raise DatasetError(f"{path} names no clip: add recordings, then run python preprocess_flist_config.py again")
     return clips
+
+
+def frames_of_units(units: Tensor, n_frames: int, window: slice, mode: str) -> Tensor:
+    """Of units (..., N) stretched to ``n_frames``: which unit stands in each frame of ``window``."""
+    numbers = torch.arange(units.shape[-1], dtype=torch.float32)[None]  # exact up to 2^24
+    return resize_units(numbers, n_frames, mode)[0, window].long()
 
 
 def check_clips(clips: list[Path], config: Config) -> list[int]:
@@ -230,23 +226,47 @@ def check_each(clips: list[Path], check: Callable[[Path], int]) -> list[int]:
 
 def _check_clip(clip: Path, config: Config) -> int:
     data, model = config.data, config.model
-    n_samples = check_audio(clip, data.sampling_rate)
-    if clip.parent.name not in config.spk:
-        raise DatasetError(f"{clip} is of no speaker of the config: run python preprocess_flist_config.py again")
-    _check_source(clip, config)
-    channels = read_units(clip).shape[1]
-    if channels != model.ssl_dim:
-        raise DatasetError(f"{clip} has units of {channels} channels, the config wants {model.ssl_dim}: {AGAIN}")
-    n_frames, lengths = n_samples // data.hop_length, [len(row) for row in read_f0(clip)]
+    needed = Needed(data.sampling_rate, data.hop_length, model.speech_encoder, model.ssl_dim, config.spk)
+    n_frames, shortest = check_features(clip, needed), config.train.segment_size // data.hop_length
     if model.vol_embedding:
-        lengths.append(len(read_volume(clip)))
-    n_frames, needed = common_length(clip, n_frames, lengths), config.train.segment_size // data.hop_length
-    if n_frames < needed:
+        n_frames = common_length(clip, n_frames, [len(read_volume(clip))])
+    if n_frames < shortest:
         raise DatasetError(
-            f"{clip} is too short: {n_frames} frames, {needed} are needed (train.segment_size): delete it and"
+            f"{clip} is too short: {n_frames} frames, {shortest} are needed (train.segment_size): delete it and"
             " run python preprocess_flist_config.py again"
         )
     return n_frames
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What a trainer on units wants of its clips."""
+
+    sample_rate: int  # Hz
+    hop_length: int  # samples per frame
+    speech_encoder: str
+    unit_channels: int
+    speakers: Collection[str]
+
+
+def check_features(clip: Path, needed: Needed) -> int:
+    """Number of frames of a clip whose audio, units and f0 are what is needed.
+
+    Raises:
+        FileNotFoundError: no features.
+        DatasetError: features of other audio or another encoder, another rate, or an unknown speaker.
+    """
+    n_samples = check_audio(clip, needed.sample_rate)
+    if clip.parent.name not in needed.speakers:
+        raise DatasetError(f"{clip} is of no speaker of the config: run python preprocess_flist_config.py again")
+    encoder = (read_fingerprint(clip) or {}).get("speech_encoder", needed.speech_encoder)  # other tools leave none
+    if encoder != needed.speech_encoder:
+        raise DatasetError(f"{clip} has units of {encoder}, the config wants {needed.speech_encoder}: {AGAIN}")
+    check_unchanged(clip, needed.hop_length)
+    channels = read_units(clip).shape[1]
+    if channels != needed.unit_channels:
+        raise DatasetError(f"{clip} has units of {channels} channels, the config wants {needed.unit_channels}: {AGAIN}")
+    return common_length(clip, n_samples // needed.hop_length, [len(row) for row in read_f0(clip)])
 
 
 def check_audio(clip: Path, sample_rate: int) -> int:
@@ -259,22 +279,11 @@ def check_audio(clip: Path, sample_rate: int) -> int:
     return header.n_samples
 
 
-def common_length(clip: Path, n_frames: int, lengths: list[int]) -> int:
+def common_length(clip: Path, n_frames: int, lengths: list[int], *, again: str = AGAIN) -> int:
     """Frames that audio and features have in common; raises DatasetError when they belong to other audio."""
     if any(abs(length - n_frames) > FRAME_SLACK for length in lengths):
-        raise DatasetError(f"{clip} has {n_frames} frames, its features {min(lengths)}: {AGAIN}")
+        raise DatasetError(f"{clip} has {n_frames} frames, its features {min(lengths)}: {again}")
     return min(n_frames, *lengths)
-
-
-def _check_source(clip: Path, config: Config) -> None:
-    """Compare the fingerprint of the features, which those that other tools made do not have."""
-    made_from = read_fingerprint(clip)
-    if made_from is None:
-        return
-    encoder, wanted = made_from.get("speech_encoder"), config.model.speech_encoder
-    if encoder != wanted:
-        raise DatasetError(f"{clip} has units of {encoder}, the config wants {wanted}: {AGAIN}")
-    check_unchanged(clip, config.data.hop_length)
 
 
 def check_unchanged(clip: Path, hop_length: int) -> None:

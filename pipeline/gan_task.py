@@ -19,15 +19,13 @@ from models import MultiPeriodDiscriminator, SynthesizerTrn
 from modules.losses import kl_loss, stft_loss
 from modules.masking import take_segments
 from modules.mel_processing import spec_to_mel, spectrogram
-from pipeline.dataset import Batch, ClipDataset, collate
+from pipeline.dataset import VALIDATION_CLIPS, Batch, ClipDataset, collate
 from pipeline.gan_updating import ADVICE, GanUpdater
 from pipeline.reporting import Reporter
 from pipeline.sampling import ClipKey
 from pipeline.training import TrainState
 
 logger = logging.getLogger(__name__)
-
-VALIDATION_CLIPS = 8  # at most: they are synthesised whole, one after the other
 
 
 class GanTask:

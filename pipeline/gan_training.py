@@ -44,7 +44,7 @@ def train(config: Config, options: TrainOptions) -> TrainState:
         device = processes.join_group(device)
     training, validation = load_datasets(config)
     if rank == 0:
-        remove_parts(options.folder)
+        remove_parts(options.folder, below=False)  # the diffusion model may be in training there
     if config.train.vol_aug and not config.model.vol_embedding:
         logger.warning("train.vol_aug has no effect without model.vol_embedding")
     task = GanTask(config, options.folder, device, validation)

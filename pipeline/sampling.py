@@ -3,11 +3,12 @@
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 BUCKET_BATCHES = 8  # clips of this many batches are sorted by length together
@@ -18,6 +19,11 @@ class ClipKey(NamedTuple):
 
     epoch: int
     clip: int
+
+
+def moved(fields: Iterable[Any], device: torch.device) -> list[Any]:
+    """The fields of a batch, those that are tensors on ``device``."""
+    return [x.to(device, non_blocking=True) if isinstance(x, Tensor) else x for x in fields]
 
 
 class BatchSampler(Sampler[list[ClipKey]]):
@@ -61,10 +67,12 @@ def make_loader(
     collate: Callable[[list[Any]], Any],
     num_workers: int,
     in_memory: bool,
+    pin_memory: bool = True,
 ) -> "DataLoader[Any]":
     """A loader whose batches are those of ``sampler``, joined by ``collate``.
 
     ``num_workers`` below 0 chooses; ``in_memory`` says that the dataset keeps its clips, which each worker would hold.
+    ``pin_memory`` false is for datasets whose tensors do not lie in the memory of the CPU.
     """
     if num_workers < 0:  # on a CPU the networks want the cores themselves
         alone = device.type != "cuda" or in_memory
@@ -75,5 +83,5 @@ def make_loader(
         collate_fn=collate,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
-        pin_memory=device.type == "cuda",
+        pin_memory=pin_memory and device.type == "cuda",
     )

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from common import audio
 from common.vocoder_config import VocoderConfig
+from modules.volume import random_gain
 from pipeline.caches import read_f0
 from pipeline.dataset import (
     VALIDATION_SECONDS,
@@ -26,10 +27,9 @@ from pipeline.dataset import (
     check_each,
     check_unchanged,
     common_length,
-    random_gain,
     read_filelist,
 )
-from pipeline.sampling import ClipKey
+from pipeline.sampling import ClipKey, moved
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class VocoderBatch(NamedTuple):
     names: list[str]
 
     def to(self, device: torch.device) -> "VocoderBatch":
-        return VocoderBatch(self.wav.to(device, non_blocking=True), self.f0.to(device, non_blocking=True), self.names)
+        return VocoderBatch(*moved(self, device))
 
 
 @dataclass(frozen=True)

@@ -16,17 +16,18 @@ from common.checkpoint import CheckpointError, PairNames
 from common.vocoder_config import VocoderConfig
 from models import MultiPeriodDiscriminator
 from modules.losses import stft_loss
+from pipeline.dataset import VALIDATION_CLIPS
 from pipeline.gan_updating import ADVICE, GanUpdater
 from pipeline.reporting import Reporter
 from pipeline.sampling import ClipKey
 from pipeline.training import TrainState
 from pipeline.vocoder_dataset import MARGIN, VocoderBatch, VocoderDataset, collate
-from vdecoder.vocoder import build_generator, build_mel, load_generator
+from vdecoder.mel_format import MelFormat
+from vdecoder.vocoder import build_generator, load_generator
 
 logger = logging.getLogger(__name__)
 
 NAMES = PairNames("model_{}.ckpt", "training_{}.pth")
-VALIDATION_CLIPS = 8  # at most
 
 
 class VocoderTask:
@@ -40,7 +41,7 @@ class VocoderTask:
         self.generator = build_generator(config.model).to(device)
         self.discriminator = MultiPeriodDiscriminator(base_channels=config.train.discriminator_channels).to(device)
         self.updater = GanUpdater(self.generator, self.discriminator, config.train, device)
-        self.mel, self.hop = build_mel(config.model), config.model["hop_size"]
+        self.mel, self.hop = MelFormat.of(config.model, "section model").extract, config.model["hop_size"]
 
     # ---- one update
 

@@ -6,8 +6,7 @@ Checked against: golden cases nsf_hifigan, mel_spec.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from common import checkpoint, devices
 from common.config import read_json
 from common.registry import NotAvailableError
 from modules.layers import remove_weight_norms
-from modules.mel_processing import vocoder_mel
+from vdecoder.mel_format import MelFormat
 from vdecoder.nsf_hifigan import NSFHiFiGAN
 
 LOG10_PER_LN = 1 / math.log(10)  # networks trained on log10 mels are fed natural ones times this
@@ -54,7 +53,7 @@ class Vocoder:
         self.sample_rate, self.hop_length = config["sampling_rate"], config["hop_size"]
         self.n_mels, self.log10 = config["num_mels"], log10
         self.can_shift = bool(config.get("pc_aug"))
-        self._mel = build_mel(config)
+        self.mel_format = MelFormat.of(config, path.with_name("config.json"))
         generator = build_generator(config)
         load_generator(generator, path)
         remove_weight_norms(generator)
@@ -66,7 +65,7 @@ class Vocoder:
 
         ``keyshift`` moves the spectrum by that many semitones; ``speed`` above 1 makes proportionally fewer frames.
         """
-        return self._mel(wav.to(self.device), keyshift=keyshift, speed=speed)
+        return self.mel_format.extract(wav.to(self.device), keyshift=keyshift, speed=speed)
 
     @torch.no_grad()
     def infer(self, mel: Tensor, f0: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
@@ -96,20 +95,6 @@ def read_vocoder_config(weights: Path) -> dict[str, Any]:
     config = read_json(config_path)
     check_vocoder(config, config_path)
     return config
-
-
-def build_mel(config: Mapping[str, Any]) -> Callable[..., Tensor]:
-    """`vocoder_mel` with the sizes of a vocoder's config.json."""
-    return partial(
-        vocoder_mel,
-        sample_rate=config["sampling_rate"],
-        n_fft=config["n_fft"],
-        hop_length=config["hop_size"],
-        win_length=config["win_size"],
-        n_mels=config["num_mels"],
-        fmin=config["fmin"],
-        fmax=config["fmax"],
-    )
 
 
 def build_generator(config: Mapping[str, Any]) -> NSFHiFiGAN:

@@ -70,8 +70,3 @@ def test_a_missing_config_is_told_with_the_next_command_and_leaves_no_folder(tmp
     assert inference_main.main([]) == 1
     assert "no configuration logs/44k/config.json: train.py writes it" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
-
-
-def test_what_is_not_available_is_told_at_once(capsys):
-    assert preprocess_hubert_f0.main(["--use_diff"]) == 1
-    assert "--use_diff is not available yet." in capsys.readouterr().err

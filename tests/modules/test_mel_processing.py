@@ -1,9 +1,12 @@
 """Spectra and mels equal those that the published weights were trained on."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
+from modules import mel_processing
 from modules.mel_processing import (
     mel_filterbank,
     mel_spectrogram,
@@ -130,3 +133,12 @@ def test_cached_tensors_can_be_trained_with_after_inference() -> None:
     wav = torch.randn(1, 2048, requires_grad=True)
     mel_spectrogram(wav, **options).sum().backward()
     assert wav.grad is not None
+
+
+@pytest.mark.parametrize(("keyshift", "speed"), [(0.0, 1.0), (3.7, 1.0), (-4.2, 1.3)])
+def test_vocoder_mels_of_long_audio_are_made_in_blocks(monkeypatch, keyshift, speed):
+    wav = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 20000)).astype(np.float32))
+    make = partial(vocoder_mel, wav, **VOCODER, keyshift=keyshift, speed=speed)
+    whole = make()
+    monkeypatch.setattr(mel_processing, "BLOCK_FRAMES", 7)
+    assert_close(make(), whole, max_abs=1e-5)

@@ -239,7 +239,7 @@ def test_the_command_line(dataset, capsys):
     assert script.main(["--in_dir", "nowhere"]) == 1
     assert "no wav under nowhere: run python resample.py first" in capsys.readouterr().err
     assert script.main(["--use_diff"]) == 1
-    assert "--use_diff is not available yet" in capsys.readouterr().err
+    assert "no configuration configs/diffusion.yaml: run python preprocess_flist_config.py" in capsys.readouterr().err
     assert script.main(["-d", "cuda:7"]) == 1
     assert "'cuda:7' was asked for" in capsys.readouterr().err
 
@@ -249,8 +249,10 @@ import sys
 from pathlib import Path
 from pipeline.features import FeatureSettings
 from pipeline.preprocessing import extract_dataset
+from vdecoder.mel_format import MelFormat
 settings = FeatureSettings("cepstral", "dio", sample_rate=44100, hop_length=512)
-report = extract_dataset(Path(sys.argv[1]), settings, device="cpu")
+mels = MelFormat(44100, 128, 2048, 512, 2048, 40, 16000)
+report = extract_dataset(Path(sys.argv[1]), settings, mel_format=mels, device="cpu")
 assert report.done == 1, report
 # not ru_maxrss, which a process inherits from the one that started it
 print(int(next(line.split()[1] for line in Path("/proc/self/status").open() if line.startswith("VmHWM"))) / 1024)
