@@ -229,7 +229,7 @@ def pair_at(folder: Path, step: int, names: PairNames = SYNTHESIZER) -> Pair:
 
 def find_pairs(folder: Path, names: PairNames = SYNTHESIZER) -> list[Pair]:
     """Pairs in ``folder`` of which both files are there, oldest first, the base pair of step 0 left out."""
-    both = _steps(folder, names.generator) & _steps(folder, names.discriminator)
+    both = steps_of(folder, names.generator) & steps_of(folder, names.discriminator)
     return [pair_at(folder, step, names) for step in sorted(both)]
 
 
@@ -240,7 +240,7 @@ def newest_pair(folder: Path, names: PairNames = SYNTHESIZER) -> Pair | None:
         CheckpointError: a generator that is newer has no discriminator beside it. A killed run does not leave this.
     """
     pairs = find_pairs(folder, names)
-    newest = max(_steps(folder, names.generator), default=0)
+    newest = max(steps_of(folder, names.generator), default=0)
     if newest > (pairs[-1].step if pairs else 0):
         lone, base = pair_at(folder, newest, names), names.generator.format(0)
         raise CheckpointError(
@@ -260,12 +260,12 @@ def remove_old(folder: Path, keep: int, names: PairNames = SYNTHESIZER) -> None:
         pair.generator.unlink(missing_ok=True)
         pair.discriminator.unlink(missing_ok=True)
     # What a run that was killed on the line above left:
-    for step in _steps(folder, names.discriminator) - _steps(folder, names.generator):
+    for step in steps_of(folder, names.discriminator) - steps_of(folder, names.generator):
         if step < pairs[-1].step:
             pair_at(folder, step, names).discriminator.unlink(missing_ok=True)
 
 
-def _steps(folder: Path, name: str) -> set[int]:
+def steps_of(folder: Path, name: str) -> set[int]:
     """Steps above 0 of which ``folder`` has a file called ``name``."""
     pattern = re.escape(name).replace(r"\{\}", r"([1-9]\d*)")
     matches = (re.fullmatch(pattern, path.name) for path in folder.glob(name.format("*")))

@@ -28,6 +28,7 @@ class Preset:
     """A template of configs_template/ and the encoder it is meant for."""
 
     template: str
+    diffusion_template: str = "diffusion_template.yaml"
     speech_encoder: str = "vec768l12"
     widths_follow_encoder: bool = True  # False: base models fix gin_channels and filter_channels
 
@@ -35,7 +36,12 @@ class Preset:
 PRESETS = {
     "default": Preset("config_template.json"),
     "tiny": Preset("config_tiny_template.json"),
-    "small": Preset("config_small_template.json", speech_encoder="cepstral", widths_follow_encoder=False),
+    "small": Preset(
+        "config_small_template.json",
+        "diffusion_small_template.yaml",
+        speech_encoder="cepstral",
+        widths_follow_encoder=False,
+    ),
 }
 
 
@@ -91,7 +97,7 @@ def make_filelists(
     spk = {speaker.name: i for i, speaker in enumerate(report.speakers)}
     config = fit_config(config, spk, preset=preset, encoder=encoder, dim=dim, vol_aug=vol_aug)
     config["data"] |= {"training_files": train_list.as_posix(), "validation_files": val_list.as_posix()}
-    diffusion = fit_diffusion(_read_template("diffusion_template.yaml"), spk, encoder=encoder, dim=dim)
+    diffusion = fit_diffusion(_read_template(PRESETS[preset].diffusion_template), spk, encoder=encoder, dim=dim)
     diffusion["data"] |= {"training_files": train_list.as_posix(), "validation_files": val_list.as_posix()}
 
     _write_lines(train_list, [clip for speaker in report.speakers for clip in speaker.train])

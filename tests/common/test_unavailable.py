@@ -9,7 +9,6 @@ import pytest
 from common.unavailable import refuse, set_by_user
 
 SCRIPTS = {
-    "train_diff": ["-c", "configs/diffusion.yaml"],
     "onnx_export": ["-n", "project"],
 }
 

@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import yaml
 
 import preprocess_flist_config
 import preprocess_hubert_f0
 import train
+import train_diff
 from common import audio
 from common.checkpoint import find_pairs
+from tests.pipeline.small_refiner import write_vocoder
 from tests.synthetic import RATE, TINY, sing
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,12 +95,42 @@ def test_from_recordings_to_a_converted_song(in_tmp):
         assert len(result) == round(1.5 * RATE) and 0 < np.abs(result).max() <= 1
 
 
+@pytest.mark.slow
+def test_the_refiner_from_recordings_to_checkpoints(in_tmp):
+    record_singers()
+    command("resample.py", "--num_processes", 1, code=1)
+    command("preprocess_flist_config.py", "--preset", "small")
+    path = Path("configs/diffusion.yaml")
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert config["spk"] == {"anna": 0, BOB: 1} and config["model"]["n_spk"] == 2
+    config["model"] |= {"n_layers": 2, "n_chans": 16, "n_hidden": 16}
+    config["train"] |= {"batch_size": 2, "interval_log": 1, "interval_val": 2}
+    config["vocoder"]["ckpt"] = "pretrain/tiny/model"
+    path.write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
+
+    said = command("preprocess_hubert_f0.py", "--f0_predictor", "dio", "--use_diff", code=1)
+    assert "python -m common.pretrained get nsf-hifigan" in said
+    command("preprocess_hubert_f0.py", "--f0_predictor", "dio")
+    write_vocoder(Path("pretrain/tiny"), num_mels=128, weights=False)
+    said = command("train_diff.py", code=1)
+    assert "no mels for" in said and "run python preprocess_hubert_f0.py --use_diff" in said
+    said = command("preprocess_hubert_f0.py", "--f0_predictor", "dio", "--use_diff")
+    assert "6 clips extracted, 0 up to date, 0 failed" in said and "and: python train_diff.py" in said
+    said = command("train_diff.py", "--max_steps", 2)
+    assert "step 2  loss" in said and "validation at step 2  loss" in said
+    said = command("train_diff.py", "--max_steps", 3)
+    assert "resuming from" in said and "step 3 reached" in said
+    found = sorted(path.name for path in Path("logs/44k/diffusion").iterdir() if path.suffix in (".pt", ".yaml"))
+    assert found == ["config.yaml", "model_3.pt", "optimizer_3.pt"]
+
+
 @pytest.mark.parametrize(
     ("script", "options", "text"),
     [
         (preprocess_flist_config, [], "no such folder: run python resample.py first"),
         (preprocess_hubert_f0, [], "no configuration configs/config.json: run python preprocess_flist_config.py"),
         (train, ["-m", "44k"], "no configuration configs/config.json: run python preprocess_flist_config.py"),
+        (train_diff, [], "no configuration configs/diffusion.yaml: run python preprocess_flist_config.py"),
     ],
 )
 def test_each_stage_names_the_one_before_it(in_tmp, capsys, script, options, text):

@@ -11,9 +11,11 @@ import yaml
 import preprocess_flist_config as script
 from common import audio
 from common.config import ConfigError
+from diffusion.loading import build_unit2mel, read_diffusion_config
 from pipeline.filelists import TEMPLATES
 from pipeline.settings import read_config
 from tests.parity import GOLDEN
+from vdecoder.mel_format import EMBEDDED
 from vencoder import SPEECH_ENCODERS
 
 RATE = 44100
@@ -184,6 +186,19 @@ def test_built_in_encoder_keeps_the_speaker_embedding_wide() -> None:
     assert (model["ssl_dim"], model["gin_channels"], model["filter_channels"]) == (dim, 256, 768)
 
 
+@pytest.mark.parametrize("options", [(), ("--speech_encoder", "embedded")])
+def test_the_small_preset_has_a_small_refiner(options: tuple[str, ...]) -> None:
+    put("a", *[RATE] * 3)
+    put("b", *[RATE] * 3)
+    assert run("--preset", "small", *options) == 0
+    refiner = read_diffusion_config("configs/diffusion.yaml")
+    assert refiner.data.encoder == config()["model"]["speech_encoder"]
+    assert refiner.spk == config()["spk"] == {"a": 0, "b": 1}
+    assert refiner.vocoder.ckpt == EMBEDDED
+    n_parameters = sum(parameter.numel() for parameter in build_unit2mel(refiner).parameters())
+    assert 1.5e6 < n_parameters < 3e6
+
+
 @pytest.mark.parametrize("name", SPEECH_ENCODERS)
 def test_widths_fit_every_encoder(name: str) -> None:
     """The configs written for it are accepted; those of an encoder of another width are refused, with the fix."""
@@ -192,8 +207,9 @@ def test_widths_fit_every_encoder(name: str) -> None:
     dim = SPEECH_ENCODERS[name].dim
     model = read_config("configs/config.json").model
     assert (model.speech_encoder, model.ssl_dim, model.gin_channels) == (name, dim, max(dim, 256))
-    data = yaml.safe_load(Path("configs/diffusion.yaml").read_text(encoding="utf-8"))["data"]
-    assert (data["encoder"], data["encoder_out_channels"]) == (name, dim)
+    refiner = read_diffusion_config("configs/diffusion.yaml")
+    assert (refiner.data.encoder, refiner.data.encoder_out_channels) == (name, dim)
+    assert (refiner.spk, refiner.model.n_spk, refiner.data.unit_interpolate_mode) == ({"a": 0}, 1, "nearest")
     other = "vec256l9" if dim != 256 else "vec768l12"
     edited = config()
     edited["model"]["speech_encoder"] = other
