@@ -26,8 +26,9 @@ from modules.layers import WaveNet
 from modules.masking import random_starts, sequence_mask, take_segments
 from modules.pitch import hz_from_lf0, lf0_from_hz, normalize_f0, random_factor
 from vdecoder import DECODERS
+from vdecoder.source import Draws
 
-__all__ = ["Latents", "MultiPeriodDiscriminator", "SynthesizerTrn", "TrainingOutput"]
+__all__ = ["Latents", "MultiPeriodDiscriminator", "SynthesizerTrn", "TrainingOutput", "draw_prior_noise"]
 
 logger = logging.getLogger(__name__)
 
@@ -193,6 +194,7 @@ class SynthesizerTrn(nn.Module):
         *,
         c_lengths: Tensor | None = None,
         noise: Tensor | None = None,
+        draws: Draws | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Units, melody and speaker to a waveform: c (B, D, F), f0, uv, vol (B, F), g as `speaker_vector` takes it.
 
@@ -203,6 +205,7 @@ class SynthesizerTrn(nn.Module):
             noice_scale: how much noise is added to the prior's mean, 0 to 1.
             predict_f0: sing the predicted melody instead of `f0`.
             noise: (B, C, F) to use instead of drawn noise.
+            draws: phases and noise of the decoder's source to use instead of drawn ones; without `c_lengths` only.
 
         Returns:
             Waveform (B, 1, T), zero behind an item's length, and the f0 (B, F) it was made with.
@@ -221,6 +224,8 @@ class SynthesizerTrn(nn.Module):
             noise = _draw_noise(m_p, lengths, seed)
         z_p = (m_p + noise.to(m_p) * torch.exp(logs_p) * noice_scale) * mask
         z = self.flow(z_p, mask, g, reverse=True)
+        if draws is not None:
+            return self.dec(z * mask, f0=f0, g=g, draws=draws), f0
         return self._decode(z * mask, f0, g, lengths=lengths, seed=seed), f0
 
     def _content(self, c: Tensor, uv: Tensor, mask: Tensor, vol: Tensor | None) -> Tensor:
@@ -299,11 +304,15 @@ def _build_flow(config: ModelConfig) -> CouplingFlow:
     )
 
 
+def draw_prior_noise(seed: int, n_channels: int, n_frames: int) -> Tensor:
+    """The standard normal noise (1, C, F) of `infer`; drawn on the CPU, so that it is the same on every device."""
+    return torch.randn(1, n_channels, n_frames, generator=torch.Generator().manual_seed(seed))
+
+
 def _draw_noise(like: Tensor, lengths: list[int] | None, seed: int) -> Tensor:
-    """Standard normal noise (B, C, F); drawn on the CPU, so that it is the same on every device."""
+    """The noise of each item of a batch (B, C, F)."""
     batch, channels, n_frames = like.shape
     if lengths is None:
-        noise = torch.randn(1, channels, n_frames, generator=torch.Generator().manual_seed(seed))
-        return noise.expand(batch, -1, -1)
+        return draw_prior_noise(seed, channels, n_frames).expand(batch, -1, -1)
     items = (_draw_noise(like[:1, :, :length], None, seed) for length in lengths)
     return torch.cat([nn.functional.pad(item, (0, n_frames - item.size(2))) for item in items])

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from modules.layers import weight_norm
 from vdecoder.snake import SnakeAlias
-from vdecoder.source import HarmonicSource
+from vdecoder.source import Draws, HarmonicSource
 
 LEAKY_SLOPE = 0.1
 POST_SLOPE = 0.01  # before conv_post only; PyTorch's default, which every checkpoint was trained with
@@ -128,13 +128,19 @@ class NSFHiFiGAN(nn.Module):
             self.cond = nn.Conv1d(gin_channels, upsample_initial_channel, 1)
 
     def forward(
-        self, x: Tensor, f0: Tensor, g: Tensor | None = None, *, generator: torch.Generator | None = None
+        self,
+        x: Tensor,
+        f0: Tensor,
+        g: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        draws: Draws | None = None,
     ) -> Tensor:
         """x (B, C, F), f0 (B, F) in Hz, g (B, gin, 1 or F) -> waveform (B, 1, T) in [-1, 1].
 
-        ``generator`` supplies the source's random phases and noise instead of torch's global state.
+        The source's random phases and noise are ``draws``, or come from ``generator``, or from torch's global state.
         """
-        source = self.m_source(f0, generator=generator)  # (B, 1, T)
+        source = self.m_source(f0, generator=generator, draws=draws)  # (B, 1, T)
         x = self.conv_pre(x)
         if g is not None:
             x = x + self.cond(g)

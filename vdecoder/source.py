@@ -7,6 +7,7 @@ Checked against: golden cases sinegen and nsf_hifigan.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,29 @@ from torch import Tensor, nn
 SINE_AMPLITUDE = 0.1  # relative to full scale
 VOICED_NOISE_STD = 0.003  # added to the sines
 UNVOICED_NOISE_STD = SINE_AMPLITUDE / 3  # alone
+N_HARMONICS = 9  # the fundamental included
+
+
+class Draws(NamedTuple):
+    """What is random in an excitation; one item serves a whole batch."""
+
+    phases: Tensor  # (1 or B, H) of the sines when they begin, in cycles
+    noise: Tensor  # (1 or B, T, 1), standard normal
+
+
+def draw(
+    n_samples: int,
+    *,
+    batch: int = 1,
+    n_harmonics: int = N_HARMONICS,
+    generator: torch.Generator | None = None,
+    device: torch.device | str = "cpu",
+) -> Draws:
+    """Phases and noise for ``n_samples``, from ``generator`` on its device, or from torch's global state."""
+    device = device if generator is None else generator.device
+    phases = torch.rand((batch, n_harmonics), generator=generator, device=device)
+    phases[:, 0] = 0.0  # the fundamental always starts at zero
+    return Draws(phases, torch.randn((batch, n_samples, 1), generator=generator, device=device))
 
 
 class HarmonicSource(nn.Module):
@@ -31,7 +55,7 @@ class HarmonicSource(nn.Module):
     """
 
     def __init__(
-        self, sample_rate: int, hop_length: int, n_harmonics: int = 9, *, phase_at_frame_rate: bool = False
+        self, sample_rate: int, hop_length: int, n_harmonics: int = N_HARMONICS, *, phase_at_frame_rate: bool = False
     ) -> None:
         super().__init__()
         if hop_length < 1 or sample_rate < 1:
@@ -65,20 +89,19 @@ class HarmonicSource(nn.Module):
         sines = angles.mul_(2 * math.pi).sin_()
         return sines.mul_(SINE_AMPLITUDE * self._voiced(f0))
 
-    def forward(self, f0: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+    def forward(self, f0: Tensor, *, generator: torch.Generator | None = None, draws: Draws | None = None) -> Tensor:
         """f0 (B, F) in Hz -> excitation (B, 1, T) in [-1, 1], in the dtype of the weights.
 
-        ``generator`` supplies the random phases and the noise; without it they come from torch's global state.
+        The random phases and the noise are ``draws``, or come from ``generator``, or from torch's global state.
         """
         f0 = f0.detach().float()
-        device = f0.device if generator is None else generator.device
-        # From a generator every item of a batch draws the same, as if it were alone.
-        batch = f0.shape[0] if generator is None else 1
-        phases = torch.rand((batch, self.n_harmonics), generator=generator, device=device).to(f0.device)
-        phases[:, 0] = 0.0  # the fundamental always starts at zero
+        if draws is None:
+            # From a generator every item of a batch draws the same, as if it were alone.
+            batch, n_samples = f0.shape[0] if generator is None else 1, f0.shape[1] * self.hop_length
+            draws = draw(n_samples, batch=batch, n_harmonics=self.n_harmonics, generator=generator, device=f0.device)
         weight = self.l_linear.weight
-        sines = self.harmonics(f0, phases).to(weight.dtype)
-        noise = torch.randn((batch, sines.shape[1], 1), generator=generator, device=device).to(sines)
+        sines = self.harmonics(f0, draws.phases.to(f0.device)).to(weight.dtype)
+        noise = draws.noise.to(sines)
         noise_std = torch.where(self._voiced(f0) > 0, VOICED_NOISE_STD, UNVOICED_NOISE_STD).to(weight.dtype)
         # Independent noise of equal strength on every harmonic, weighted and summed, is one noise of this strength:
         # the same distribution for 1/H of the random numbers.
