@@ -158,6 +158,10 @@ class MelDecoder(nn.Module, ABC):
             return predicted
 
         x = plan.sampler.sample(network, x, self.schedule, draw)
+        return self.denormalised(x)
+
+    def denormalised(self, x: Tensor) -> Tensor:
+        """x (B, 1, M, F) -> natural-log mel (B, F, M)."""
         x = x.squeeze(1).transpose(1, 2)  # (B, F, M)
         return (x + 1) / 2 * (self.spec_max - self.spec_min) + self.spec_min
 

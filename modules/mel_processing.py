@@ -112,6 +112,23 @@ def stft_power(
         return spec.real.square() + spec.imag.square()
 
 
+def dft_kernels(n_fft: int) -> Tensor:
+    """Cosines, then sines of every bin under a periodic Hann window (2 K, 1, n_fft): `stft_power_by_convolution`."""
+    samples = torch.arange(n_fft, dtype=torch.float64)
+    turns = torch.arange(n_fft // 2 + 1, dtype=torch.float64)[:, None] * samples / n_fft
+    angles = 2 * torch.pi * (turns % 1)
+    window = torch.hann_window(n_fft, dtype=torch.float64)
+    return (torch.cat([angles.cos(), angles.sin()]) * window).float().unsqueeze(1)
+
+
+def stft_power_by_convolution(wav: Tensor, kernels: Tensor, hop_length: int) -> Tensor:
+    """The centred `stft_power` of wav (B, T) in operations that every ONNX runtime has, at many times the cost."""
+    pad = kernels.size(2) // 2
+    wav = F.pad(wav.unsqueeze(1), (pad, pad), mode="reflect")
+    real, imaginary = F.conv1d(wav, kernels, stride=hop_length).chunk(2, dim=1)
+    return real.square() + imaginary.square()
+
+
 def apply_mel(spec: Tensor, sample_rate: int, n_fft: int, n_mels: int, *, fmin: float, fmax: float | None) -> Tensor:
     """Spectrum (B, K, F) -> linear mel (B, M, F), Slaney's scale and area."""
     filters = _filterbank_on(spec.device, sample_rate, n_fft, n_mels, fmin, fmax)

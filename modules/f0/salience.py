@@ -113,7 +113,7 @@ class SaliencePredictor(F0Predictor):
         return Reading(f0.cpu().numpy(), salience.amax(dim=-1).cpu().numpy())
 
 
-def decode(salience: Tensor, cents: Tensor, *, threshold: float, repeat_edges: bool = False) -> Tensor:
+def decode(salience: Tensor, cents: Tensor, *, threshold: float | Tensor, repeat_edges: bool = False) -> Tensor:
     """Average of the pitches around the best bin, weighted by confidence.
 
     Args:

@@ -9,7 +9,11 @@ import pytest
 from common.unavailable import refuse, set_by_user
 
 SCRIPTS = {
+<<<<<<< HEAD
     "onnx_export": ["-n", "project"],
+=======
+    "train_diff": ["-c", "configs/diffusion.yaml"],
+>>>>>>> 37a57aa (Export synthesizers, encoders, vocoders, rmvpe and diffusion models to ONNX; run exported synthesizers)
 }
 
 

@@ -69,6 +69,9 @@ class RelativePositions(nn.Embedding):
         """(H, N queries, N keys)"""
         offsets = torch.arange(1 - n_frames, n_frames, device=self.weight.device)
         values = super().forward(distance_buckets(offsets, self.num_embeddings, self.max_distance)).T  # (H, 2N - 1)
+        if torch.jit.is_tracing():  # exported graphs have no views of one length for all
+            frames = torch.arange(n_frames, device=self.weight.device)
+            return values[:, frames - frames[:, None] + n_frames - 1]
         return values.unfold(1, n_frames, 1).flip(1)  # the first query has no key before it
 
 
