@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.parity import Case, assert_close
-from vdecoder.source import SINE_AMPLITUDE, UNVOICED_NOISE_STD, VOICED_NOISE_STD, HarmonicSource
+from vdecoder.source import SINE_AMPLITUDE, UNVOICED_NOISE_STD, VOICED_NOISE_STD, HarmonicSource, draw
 
 SAMPLE_RATE, HOP = 44100, 512
 
@@ -72,6 +72,14 @@ def test_generator_replaces_the_global_state() -> None:
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(first, source(f0, generator=torch.Generator().manual_seed(1)))
     assert not torch.equal(first, source(f0, generator=torch.Generator().manual_seed(2)))
+
+
+def test_draws_may_be_given_and_longer_ones_begin_alike() -> None:
+    source, f0 = make_source(), torch.full((2, 4), 220.0)
+    draws = draw(4 * HOP, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(source(f0, draws=draws), source(f0, generator=torch.Generator().manual_seed(1)))
+    longer = draw(9 * HOP, generator=torch.Generator().manual_seed(1))  # what exported models hold serves every length
+    assert torch.equal(longer.phases, draws.phases) and torch.equal(longer.noise[:, : 4 * HOP], draws.noise)
 
 
 def test_merge_layer_is_trained() -> None:
