@@ -52,6 +52,17 @@ class OnnxSynthesizer:
         """Whether it takes weights of its speakers in each frame."""
         return "float" in self._inputs["sid"].type
 
+    def EnableCharacterMix(self, n_speakers_map: int, device: object = None) -> None:  # noqa: N802
+        """Whether weights of that many speakers can be given is in the file.
+
+        Raises:
+            ValueError: they cannot.
+        """
+        if not self.mixes:
+            raise ValueError(f"{self.path} takes one speaker: it was exported without the mixing of speakers")
+        if not 1 <= n_speakers_map <= self._n_speakers:
+            raise ValueError(f"cannot mix {n_speakers_map} speakers: {self.path} has {self._n_speakers}")
+
     @torch.no_grad()
     def infer(  # noqa: PLR0913  the arguments of SynthesizerTrn.infer
         self,
@@ -95,12 +106,9 @@ class OnnxSynthesizer:
     def _speaker(self, g: Tensor, item: int, n_frames: int) -> Tensor:
         """What the model takes of ids (B,) or (B, 1), or of weights (F, S) or (B, F, S), for one item."""
         if g.is_floating_point():
-            if not self.mixes:
-                raise ValueError(f"{self.path} takes one speaker: it was exported without the mixing of speakers")
+            self.EnableCharacterMix(g.size(-1))
             weights = (g if g.dim() == 2 else g[item % len(g)])[:n_frames]
-            if weights.size(1) != self._n_speakers:
-                raise ValueError(f"{weights.size(1)} speakers are weighed, {self.path} has {self._n_speakers}")
-            return weights
+            return torch.nn.functional.pad(weights, (0, self._n_speakers - weights.size(1)))
         ids = g.reshape(-1)
         speaker = ids[item % len(ids)].cpu()
         if not self.mixes:

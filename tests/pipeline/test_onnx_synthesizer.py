@@ -60,7 +60,11 @@ def test_weights_of_speakers(tmp_path: Path) -> None:
     weights = torch.rand(2, 40, 2).softmax(dim=2)
     for inputs, g in ((batch(), weights[0]), (batch(size=2), weights), (batch(size=2), weights[0])):
         assert_close(model.infer(**inputs, g=g)[0], net.infer(**inputs, g=g)[0], max_abs=1e-5)
-    with pytest.raises(ValueError, match=r"3 speakers are weighed, .*model\.onnx has 2"):
+    inputs = batch()
+    alone, _ = model.infer(**inputs, g=torch.zeros(1, 1, dtype=torch.int64))
+    assert_close(model.infer(**inputs, g=torch.ones(40, 1))[0], alone, max_abs=1e-6)
+    model.EnableCharacterMix(2, "cpu")
+    with pytest.raises(ValueError, match=r"cannot mix 3 speakers: .*model\.onnx has 2"):
         model.infer(**batch(), g=torch.rand(40, 3))
 
 
