@@ -111,7 +111,7 @@ def test_golden(tmp_path: Path, name: str) -> None:
         "f0": arrays["f0"],
         "mel2ph": np.arange(1, n_frames + 1)[None],
         "uv": arrays["uv"],
-        "sid": arrays.get("spk_mix", np.array(case.info["speaker"].get("g", 0)).reshape(-1)),
+        "sid": arrays["spk_mix"] if n_speakers > 1 else np.array(case.info["speaker"]["g"]).reshape(-1),
         PHASES: np.zeros((1, 9), np.float32),
         SOURCE_NOISE: np.zeros((1, 1, 1), np.float32),
     }
