@@ -21,7 +21,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--speech_encoder",
         choices=SPEECH_ENCODERS,
         default=argparse.SUPPRESS,
-        help="content encoder (default: vec768l12; cepstral with --preset small)",
+        help="content encoder (default: vec768l12, or the preset's own)",
     )
     parser.add_argument("--vol_aug", action="store_true", help="loudness embedding and loudness augmentation")
     parser.add_argument("--tiny", action="store_true", help="the same as --preset tiny")
@@ -29,8 +29,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1234, help="of the split in training and validation clips")
     args = parser.parse_args(argv)
     if args.tiny:
-        if args.preset == "small":
-            parser.error("--tiny and --preset small exclude one another")
+        if args.preset not in ("default", "tiny"):
+            parser.error(f"--tiny and --preset {args.preset} exclude one another")
         args.preset = "tiny"
     if "speech_encoder" not in args:
         args.speech_encoder = PRESETS[args.preset].speech_encoder

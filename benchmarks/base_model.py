@@ -21,6 +21,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("-c", "--config", type=Path, required=True, help="the config it was trained with")
     parser.add_argument("--songs", type=Path, required=True, help="folder of songs")
     parser.add_argument("--recordings", type=Path, required=True, help="one folder of recordings per speaker")
+    parser.add_argument("--speakers", nargs="+", metavar="NAME", help="of the model; all of them when absent")
     parser.add_argument("-f0p", "--f0_predictor", default="fcpe")
     return parser.parse_args(argv)
 
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
             checkpoints=[str(args.model)],
             config_path=args.config,
             songs=[str(args.songs)],
-            speakers=[],
+            speakers=args.speakers or [],
             transpose=0.0,
             f0_predictor=args.f0_predictor,
             out_dir=Path(folder),

@@ -42,6 +42,12 @@ PRESETS = {
         speech_encoder="cepstral",
         widths_follow_encoder=False,
     ),
+    "embedded": Preset(
+        "config_embedded_template.json",
+        "diffusion_small_template.yaml",
+        speech_encoder="embedded",
+        widths_follow_encoder=False,
+    ),
 }
 
 

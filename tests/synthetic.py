@@ -13,7 +13,7 @@ from pipeline.caches import fingerprint, write_caches
 from pipeline.features import Features, FeatureSettings
 
 RATE, HOP = 44100, 512
-UNIT_DIMS = {"cepstral": 60, "vec768l12": 768, "vec256l9": 256}
+UNIT_DIMS = {"cepstral": 60, "embedded": 256, "vec768l12": 768, "vec256l9": 256}
 SPEAKERS = {"anna": 220.0, "bob": 110.0}  # median f0, Hz
 
 TINY: dict[str, Any] = {

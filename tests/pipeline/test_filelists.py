@@ -176,7 +176,21 @@ def test_options_are_those_of_4_1() -> None:
     assert (args.source_dir, args.speech_encoder) == ("./dataset/44k", "vec768l12")
     assert (args.vol_aug, args.tiny, args.preset) == (False, False, "default")
     assert script.parse_args(["--tiny"]).preset == "tiny"
-    assert script.parse_args(["--preset", "small"]).speech_encoder == "cepstral"
+    for preset, encoder in (("small", "cepstral"), ("embedded", "embedded")):
+        assert script.parse_args(["--preset", preset]).speech_encoder == encoder
+        with pytest.raises(SystemExit):
+            script.parse_args(["--tiny", "--preset", preset])
+
+
+def test_embedded_preset_is_small_for_other_units() -> None:
+    """So that the base model of one can begin that of the other."""
+    put("a", *[RATE] * 3)
+    written = []
+    for preset in ("small", "embedded"):
+        assert run("--preset", preset) == 0
+        written.append(config())
+    assert changes(*reversed(written)) == {"model.speech_encoder": "embedded", "model.ssl_dim": 256}
+    assert read_config("configs/config.json").model.ssl_dim == SPEECH_ENCODERS["embedded"].dim
 
 
 def test_built_in_encoder_keeps_the_speaker_embedding_wide() -> None:
