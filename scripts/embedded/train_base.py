@@ -42,10 +42,10 @@ class Phase:
 # that of the prior. First the latents must carry something, then the prior must learn to foresee it. The discriminators
 # wait until then. Half precision to the end would leave its rounding in the weights.
 PHASES = (
-    Phase(0.20, learning_rate=5e-4, c_kl=0.02, adversarial=False),
-    Phase(0.35, learning_rate=4e-4, c_kl=0.1),
-    Phase(0.55, learning_rate=3e-4, c_kl=0.3),
-    Phase(0.90, learning_rate=2.5e-4, c_kl=1.0),
+    Phase(0.20, learning_rate=8e-4, c_kl=0.02, adversarial=False),
+    Phase(0.35, learning_rate=6e-4, c_kl=0.1),
+    Phase(0.55, learning_rate=5e-4, c_kl=0.3),
+    Phase(0.90, learning_rate=3e-4, c_kl=1.0),
     Phase(1.00, learning_rate=8e-5, c_kl=1.0, bf16=False),
 )
 
