@@ -11,7 +11,6 @@ import logging
 from pathlib import Path
 
 from common.logs import run_script, setup_logging
-from common.unavailable import set_by_user
 from modules.f0 import F0_PREDICTORS
 
 logger = logging.getLogger("evaluate")
@@ -49,7 +48,8 @@ def main(argv: list[str] | None = None) -> int:
         logger.error("give either --conversions, to measure them, or --checkpoints, to make them and rank the models")
         return 1
     others = OF_CONVERSIONS if args.checkpoints else OF_CHECKPOINTS
-    if idle := set_by_user(args, parse_args(["--sources", "-"]), others):
+    defaults = parse_args(["--sources", "-"])
+    if idle := [f"--{name}" for name in others if getattr(args, name) != getattr(defaults, name)]:
         logger.warning("without effect here: %s", ", ".join(idle))
     from pipeline.checkpoint_ranking import CheckpointOptions, evaluate_checkpoints  # after --help: brings torch
     from pipeline.evaluation import EvaluationOptions, evaluate_files

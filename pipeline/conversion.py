@@ -30,7 +30,8 @@ class Converter:
     """A trained model, ready to convert.
 
     Args:
-        model_path: G_<step>.pth of this project or of so-vits-svc 4.0 and 4.1, complete or released, any precision.
+        model_path: G_<step>.pth of this project or of so-vits-svc 4.0 and 4.1, complete or released, any precision; or
+            what compress_model.py or onnx_export.py made of one.
             None: no synthesizer, the diffusion model of ``files`` sings alone (``only_diffusion``).
         config_path: the config.json it was trained with; None where there is no synthesizer.
         device: name of the device; None chooses.

@@ -9,9 +9,11 @@ from common.config import Config
 from diffusion import read_diffusion_config
 from models import SynthesizerTrn
 from modules.layers import remove_weight_norms
+from pipeline.onnx_synthesizer import OnnxSynthesizer
 from pipeline.settings import read_config
 from pipeline.voice import Voice
 
+SUFFIXES = (".pth", ".safetensors", ".onnx")
 NO_CONFIG = "train.py writes it into the folder of the model; name that one with -c, or run python train.py first"
 NO_DIFFUSION_CONFIG = "it lies beside the diffusion model that it was trained with; name it with -dc"
 
@@ -31,27 +33,33 @@ def read_voice(config_path: Path) -> Voice:
         raise FileNotFoundError(f"{error}: {NO_DIFFUSION_CONFIG}") from None
 
 
-def load_synthesizer(model_path: Path, config: Config, device: torch.device) -> SynthesizerTrn:
-    """Build the synthesizer of ``config`` and fill it from a checkpoint, for inference only.
+Synthesizer = SynthesizerTrn | OnnxSynthesizer  # they have one `infer`
+
+
+def load_synthesizer(path: Path, config: Config, device: torch.device) -> Synthesizer:
+    """The synthesizer of ``config`` for inference: a checkpoint of any kind, or an exported .onnx file.
 
     Raises:
-        FileNotFoundError: no such file.
-        CheckpointError: it cannot be read, or is of another model.
+        FileNotFoundError: no such file; those that are there are listed.
+        CheckpointError, ValueError: it cannot be read, or is of another model.
+        NotAvailableError: an .onnx file, without onnxruntime.
     """
-    if not model_path.is_file():
-        there = ", ".join(sorted(path.name for path in model_path.parent.glob("*.pth") if path.name[0] != "D"))
+    if path.suffix == ".onnx" and path.is_file():
+        return OnnxSynthesizer(path, config, device)
+    return load_network(path, config, device)
+
+
+def load_network(path: Path, config: Config, device: torch.device) -> SynthesizerTrn:
+    """`load_synthesizer` of a checkpoint: .pth, or .safetensors."""
+    if not path.is_file():
+        models = (found.name for found in path.parent.glob("*") if found.suffix in SUFFIXES and found.name[0] != "D")
+        there = ", ".join(sorted(models))
         found = f"in that folder there are: {there}" if there else "that folder holds no model: run python train.py"
-        raise FileNotFoundError(f"no model {model_path}; {found}")
-    data = config.data
-    model = SynthesizerTrn(
-        data.filter_length // 2 + 1,
-        config.train.segment_size // data.hop_length,
-        sampling_rate=data.sampling_rate,
-        **config.as_dict()["model"],
-    )
-    state, _ = checkpoint.read_model(model_path, only=())
+        raise FileNotFoundError(f"no model {path}; {found}")
+    model = SynthesizerTrn.from_config(config)
+    state, _ = checkpoint.read_model(path, only=())
     try:
-        checkpoint.load_weights(model, state, where=model_path, optional=("enc_q.",))
+        checkpoint.load_weights(model, state, where=path, optional=("enc_q.",))
     except checkpoint.CheckpointError as error:
         raise checkpoint.CheckpointError(f"{error}\n  -c must name the config.json it was trained with") from None
     del model.enc_q  # used in training only

@@ -15,7 +15,7 @@ from common.registry import NotAvailableError
 from diffusion.loading import N_MELS, load_unit2mel
 from modules.f0.rmvpe import RmvpePredictor
 from pipeline import moe_voice_studio
-from pipeline.conversion import load_synthesizer
+from pipeline.model_loading import load_network
 from pipeline.onnx_diffusion import diffusion_graphs
 from pipeline.onnx_files import OPSET, Graph, require_packages, write_graph
 from pipeline.onnx_graphs import encoder_graph, rmvpe_graph, synthesizer_graph, vocoder_graph
@@ -77,7 +77,7 @@ def _synthesizer(options: ExportOptions) -> None:
     model_path = options.given(options.model, "model.pth", advice=advice.format("G_<step>.pth", "the model", "-m"))
     config_path = options.given(options.config, "config.json", advice=advice.format("config.json", "it", "-c"))
     config = read_config(config_path)
-    model = load_synthesizer(model_path, config, CPU)
+    model = load_network(model_path, config, CPU)
     characters = moe_voice_studio.voices(config)
     path = options.output or options.folder / "model.onnx"
     data = config.data

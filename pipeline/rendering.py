@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from models import SynthesizerTrn
 from modules.volume import match_loudness
 from pipeline.conversion_options import ConversionOptions
 from pipeline.conversion_tools import Tools
 from pipeline.features import FeatureExtractor
+from pipeline.model_loading import Synthesizer
 from pipeline.piece_batch import PieceBatch
 from pipeline.voice import Voice
 
@@ -33,7 +33,7 @@ class Renderer:
         model: the synthesizer; None for diffusion that sings alone.
     """
 
-    def __init__(self, voice: Voice, model: SynthesizerTrn | None, tools: Tools, device: torch.device) -> None:
+    def __init__(self, voice: Voice, model: Synthesizer | None, tools: Tools, device: torch.device) -> None:
         self.voice, self.model, self.tools, self.device = voice, model, tools, device
 
     @torch.no_grad()
@@ -52,7 +52,7 @@ class Renderer:
         if self.model is not None and not options.only_diffusion:
             wavs, f0 = self._sing(batch, units, f0, speaker=speaker, options=options)
         if options.refines:
-            hears_source = self.model is None or options.only_diffusion or self.model.config.vol_embedding
+            hears_source = wavs is None or self.voice.takes_volume
             wavs = self.tools.refiner.refine(
                 *(batch, units, f0),
                 voice=self.voice,
@@ -106,7 +106,7 @@ class Renderer:
             noice_scale=options.noise_scale,
             seed=options.seed,
             predict_f0=options.auto_predict_f0,
-            vol=batch.volume if self.model.config.vol_embedding else None,
+            vol=batch.volume if self.voice.takes_volume else None,
             c_lengths=torch.tensor(batch.lengths, device=self.device) if len(batch.lengths) > 1 else None,
         )
         hop = self.voice.hop_length

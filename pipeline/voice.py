@@ -17,6 +17,7 @@ class Voice:
     speech_encoder: str
     unit_channels: int
     unit_interpolate_mode: str
+    takes_volume: bool
     speakers: Mapping[str, int]  # ids by name
     folder: Path  # of its config, beside which the speakers' ranges stand
 
@@ -28,6 +29,7 @@ class Voice:
             speech_encoder=config.model.speech_encoder,
             unit_channels=config.model.ssl_dim,
             unit_interpolate_mode=config.data.unit_interpolate_mode,
+            takes_volume=config.model.vol_embedding,
             speakers=config.spk,
             folder=folder,
         )
@@ -40,6 +42,7 @@ class Voice:
             speech_encoder=config.data.encoder,
             unit_channels=config.data.encoder_out_channels,
             unit_interpolate_mode=config.data.unit_interpolate_mode,
+            takes_volume=True,
             speakers=config.spk,
             folder=folder,
         )

@@ -11,7 +11,7 @@ import mix_models
 from common import checkpoint
 from common.checkpoint import CheckpointError
 from common.download import digest
-from pipeline.conversion import load_synthesizer
+from pipeline.model_loading import load_network
 from pipeline.model_mixing import CONVEX, LINEAR, MODES, Ingredient, mix, parse_ingredient, shares, weighted_sum
 from pipeline.releases import compress
 from pipeline.settings import read_config
@@ -66,7 +66,7 @@ def test_the_mix_of_three(models: tuple[list[Path], Path], tmp_path: Path, name:
     assert extra["made_from"]["tool"] == "mix_models.py" and extra["made_from"]["mode"] == CONVEX
     first = {"name": "G_1.pth", "sha256": digest(paths[0]), "rate": 50, "step": 1, "iteration": 1}
     assert extra["made_from"]["files"][0] == first and len(extra["made_from"]["files"]) == 3
-    load_synthesizer(output, read_config(config_path), torch.device("cpu"))
+    load_network(output, read_config(config_path), torch.device("cpu"))
     if output.suffix == ".pth":
         assert extra["optimizer"]["state"] == {} and any(key.startswith("enc_q.") for key in state)
 

@@ -17,7 +17,7 @@ from common.config import Config
 from common.registry import NotAvailableError
 from models import SynthesizerTrn, draw_prior_noise
 from modules.layers import remove_weight_norms
-from pipeline.conversion import load_synthesizer
+from pipeline.model_loading import load_network
 from pipeline.onnx_export import ExportOptions, export
 from pipeline.onnx_files import Graph, write_graph
 from pipeline.onnx_graphs import PHASES, SOURCE_NOISE, repeated, synthesizer_graph
@@ -54,7 +54,7 @@ def contract_inputs(config: Config, n_frames: int) -> dict[str, torch.Tensor]:
 
 def expected_audio(config: Config, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     """What the checkpoint itself sings with the default seed."""
-    net = load_synthesizer(Path("checkpoints/alice/model.pth"), config, CPU)
+    net = load_network(Path("checkpoints/alice/model.pth"), config, CPU)
     if len(config.spk) > 1:
         net.EnableCharacterMix(len(config.spk))
     units = inputs["c"][:, inputs["mel2ph"][0] - 1].transpose(1, 2)

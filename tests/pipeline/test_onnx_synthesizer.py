@@ -11,8 +11,9 @@ from onnx import TensorProto, helper
 
 from common.config import Config
 from models import SynthesizerTrn
-from pipeline.conversion import Converter, load_synthesizer
+from pipeline.conversion import Converter
 from pipeline.conversion_options import ConversionOptions
+from pipeline.model_loading import load_network
 from pipeline.onnx_files import write_graph
 from pipeline.onnx_graphs import NOISE_FRAMES, synthesizer_graph
 from pipeline.onnx_synthesizer import OnnxSynthesizer
@@ -27,7 +28,7 @@ CPU = torch.device("cpu")
 def exported(root: Path, *, spk: dict[str, int] = ONE, **model: Any) -> tuple[SynthesizerTrn, OnnxSynthesizer]:
     """A network, and its file."""
     config = write_project(root, spk=spk, **model)
-    net = load_synthesizer(root / "checkpoints/alice/model.pth", config, CPU)
+    net = load_network(root / "checkpoints/alice/model.pth", config, CPU)
     write_graph(synthesizer_graph(net, len(spk)), root / "model.onnx", properties={})
     return net, OnnxSynthesizer(root / "model.onnx", config, CPU)
 

@@ -13,7 +13,7 @@ from common.checkpoint import CheckpointError
 from common.config import from_dict
 from common.download import digest
 from models import SynthesizerTrn
-from pipeline.conversion import load_synthesizer
+from pipeline.model_loading import load_network
 from pipeline.releases import compress
 from pipeline.settings import UNIT_DIMS, read_config
 from tests.pipeline.tiny_model import write_model
@@ -41,7 +41,7 @@ def sing(path: Path, config_path: Path) -> np.ndarray:
     config = read_config(config_path)
     torch.manual_seed(0)
     inputs = {"c": torch.randn(1, config.model.ssl_dim, 40), "f0": torch.full((1, 40), 220.0), "uv": torch.ones(1, 40)}
-    model = load_synthesizer(path, config, CPU)
+    model = load_network(path, config, CPU)
     return model.infer(**inputs, g=torch.tensor([[1]]), vol=torch.full((1, 40), 0.1))[0].numpy()
 
 

@@ -23,7 +23,7 @@ SPK = {"alice": 0, "bob": 1}
 
 def voice(width: int = 60) -> Voice:
     encoder = {256: "vec256l9", 768: "vec768l12"}.get(width, "cepstral")
-    return Voice(RATE, HOP, encoder, width, "nearest", SPK, Path())  # of widths, too, that no encoder has
+    return Voice(RATE, HOP, encoder, width, "nearest", False, SPK, Path())  # of widths, too, that no encoder has
 
 
 def load(path: Path, width: int = 60, *, retrieval: bool, **options) -> UnitMixer:
