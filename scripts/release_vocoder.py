@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
         config = read_vocoder_config(args.model)
         generator = build_generator(config)
         load_generator(generator, args.model)
-        half = checkpoint.half_precision(generator.state_dict(), where=args.model)
+        half = checkpoint.halved(generator.state_dict(), where=args.model)
         target = args.output / "model.ckpt"
         checkpoint.save(target, {"generator": half})
         write_json(args.output / "config.json", config, indent=2)
