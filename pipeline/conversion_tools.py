@@ -13,8 +13,9 @@ from pipeline.unit_mixing import UnitMixer, default_path, load_unit_mixer
 from pipeline.voice import Voice
 from vdecoder import build_vocoder
 from vdecoder.enhancer import Enhancer
+from vdecoder.mel_format import vocoder_path
 
-ENHANCER_VOCODER = Path("pretrain/nsf_hifigan/model")
+ENHANCER_VOCODER = "pretrain/nsf_hifigan/model"
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,11 @@ class Tools:
     @cached_property
     def refiner(self) -> Refiner:
         files = self.files
-        return Refiner(files.diffusion_model, files.diffusion_config, self.device, vocoder_path=files.vocoder)
+        return Refiner(files.diffusion_model, files.diffusion_config, self.device, vocoder=files.vocoder)
 
     @cached_property
     def enhancer(self) -> Enhancer:
-        return Enhancer(build_vocoder("nsf-hifigan", self.files.vocoder or ENHANCER_VOCODER, self.device))
+        return Enhancer(build_vocoder("nsf-hifigan", vocoder_path(self.files.vocoder or ENHANCER_VOCODER), self.device))
 
     def unit_mixer(self, options: ConversionOptions, voice: Voice) -> UnitMixer:
         """The clusters or the index of ``options``."""

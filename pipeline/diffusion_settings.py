@@ -21,18 +21,19 @@ def read_project_config(path: Path, *, advice: str = STEP_TWO) -> DiffusionConfi
         raise FileNotFoundError(f"{error}: {advice}") from None
 
 
-def vocoder_format(config: DiffusionConfig) -> MelFormat:
-    """The mels of the vocoder that ``config`` names.
+def vocoder_format(config: DiffusionConfig, ckpt: Path | str | None = None) -> MelFormat:
+    """The mels of the vocoder at ``ckpt``, by default the one that ``config`` names.
 
     Raises:
         FileNotFoundError: its config.json is not there.
         ValueError: its rate or its frames are others than those of the data.
     """
-    mel_format = read_mel_format(config.vocoder.ckpt)
+    ckpt = config.vocoder.ckpt if ckpt is None else ckpt
+    mel_format = read_mel_format(ckpt)
     theirs, ours = (mel_format.sample_rate, mel_format.hop_length), (config.data.sampling_rate, config.data.block_size)
     if theirs != ours:
         raise ValueError(
-            f"the vocoder {config.vocoder.ckpt} makes mels of {theirs[0]} Hz, {theirs[1]} samples per frame; the data"
+            f"the vocoder {ckpt} makes mels of {theirs[0]} Hz, {theirs[1]} samples per frame; the data"
             f" are of {ours[0]} Hz, {ours[1]} samples (data.sampling_rate, data.block_size): name another vocoder.ckpt"
         )
     return mel_format

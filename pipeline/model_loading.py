@@ -6,9 +6,9 @@ import torch
 
 from common import checkpoint
 from common.config import Config
-from diffusion import read_diffusion_config
 from models import SynthesizerTrn
 from modules.layers import remove_weight_norms
+from pipeline.diffusion_settings import read_project_config
 from pipeline.onnx_synthesizer import OnnxSynthesizer
 from pipeline.settings import read_config
 from pipeline.voice import Voice
@@ -27,10 +27,7 @@ def read_voice(config_path: Path) -> Voice:
     """
     if config_path.suffix not in (".yaml", ".yml"):
         return Voice.of_synthesizer(read_config(config_path, advice=NO_CONFIG), config_path.parent)
-    try:
-        return Voice.of_diffusion(read_diffusion_config(config_path), config_path.parent)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error}: {NO_DIFFUSION_CONFIG}") from None
+    return Voice.of_diffusion(read_project_config(config_path, advice=NO_DIFFUSION_CONFIG), config_path.parent)
 
 
 Synthesizer = SynthesizerTrn | OnnxSynthesizer  # they have one `infer`

@@ -11,17 +11,19 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from diffusion import load_unit2mel, read_diffusion_config
+from diffusion import load_unit2mel
 from diffusion.decoder import Plan
 from diffusion.unit2mel import seeded_noise
 from modules.units import resize_units
 from modules.volume import frame_volume
 from pipeline.conversion_options import ConversionOptions
+from pipeline.diffusion_settings import read_project_config, vocoder_format
 from pipeline.features import FeatureExtractor, FeatureSettings
-from pipeline.model_loading import read_voice
+from pipeline.model_loading import NO_DIFFUSION_CONFIG
 from pipeline.piece_batch import PieceBatch
 from pipeline.voice import Voice
 from vdecoder import build_vocoder
+from vdecoder.mel_format import vocoder_path
 from vdecoder.vocoder import Vocoder
 
 
@@ -31,7 +33,7 @@ class Refiner:
     Args:
         model_path: model_<step>.pt of this project, so-vits-svc 4.1, DDSP-SVC or Diffusion-SVC.
         config_path: the config.yaml it was trained with.
-        vocoder_path: instead of the vocoder that the config names.
+        vocoder: weights to take instead of those that the config names.
 
     Raises:
         FileNotFoundError: no such model, config or vocoder.
@@ -39,22 +41,15 @@ class Refiner:
     """
 
     def __init__(
-        self, model_path: Path, config_path: Path, device: torch.device, *, vocoder_path: Path | None = None
+        self, model_path: Path, config_path: Path, device: torch.device, *, vocoder: Path | None = None
     ) -> None:
         self.device = device
-        # The vocoder first: how many mel bands it has decides whether the weights fit.
-        self.voice = read_voice(config_path)
-        self.config = read_diffusion_config(config_path)
-        vocoder = self.config.vocoder
-        self.vocoder: Vocoder = build_vocoder(vocoder.type, vocoder_path or vocoder.ckpt, device)
-        self.model = load_unit2mel(model_path, config_path, device, n_mels=self.vocoder.n_mels)
-        grid = {
-            "data.sampling_rate": (self.voice.sample_rate, self.vocoder.sample_rate),
-            "data.block_size": (self.voice.hop_length, self.vocoder.hop_length),
-        }
-        for name, (own, vocoders) in grid.items():
-            if own != vocoders:
-                raise ValueError(f"{config_path}: {name} is {own}, its vocoder has {vocoders}: choose another vocoder")
+        self.config = read_project_config(config_path, advice=NO_DIFFUSION_CONFIG)
+        self.voice = Voice.of_diffusion(self.config, config_path.parent)
+        ckpt = self.config.vocoder.ckpt if vocoder is None else vocoder
+        n_mels = vocoder_format(self.config, ckpt).n_mels
+        self.model = load_unit2mel(model_path, config_path, device, n_mels=n_mels)
+        self.vocoder: Vocoder = build_vocoder(self.config.vocoder.type, vocoder_path(ckpt), device)
 
     def check(self, voice: Voice, options: ConversionOptions) -> None:
         """Whether this model can refine what ``voice`` sings with these options.

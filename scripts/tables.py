@@ -50,12 +50,11 @@ def predictor_rows() -> Rows:
 
 
 def decoder_rows() -> Rows:
-    yield "name", "key of the configuration", "what it is", "needs", "available"
+    yield "name", "key of the configuration", "what it is", "needs"
     for name, entry in DECODERS.items():
-        yield f"`{name}`", "`model.vocoder_name`", entry.note, _needs(entry), "yes"
+        yield f"`{name}`", "`model.vocoder_name`", entry.note, _needs(entry)
     for name, entry in VOCODERS.items():
-        status = "loads; what uses it, shallow diffusion, does not exist yet"
-        yield f"`{name}`", "`vocoder.type`", entry.note, _needs(entry), status
+        yield f"`{name}`", "`vocoder.type`", entry.note, _needs(entry)
 
 
 def pretrained_rows() -> Rows:

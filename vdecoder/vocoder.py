@@ -18,7 +18,7 @@ from common import checkpoint, devices
 from common.config import read_json
 from common.registry import NotAvailableError
 from modules.layers import remove_weight_norms
-from vdecoder.mel_format import MelFormat
+from vdecoder.mel_format import EMBEDDED, MelFormat
 from vdecoder.nsf_hifigan import NSFHiFiGAN
 
 LOG10_PER_LN = 1 / math.log(10)  # networks trained on log10 mels are fed natural ones times this
@@ -86,7 +86,10 @@ def read_vocoder_config(weights: Path) -> dict[str, Any]:
         hint = f"write {weights / found[0]}" if found else "it holds neither model nor model.ckpt"
         raise ValueError(f"{weights} is a folder, not a vocoder's weights: {hint}")
     if not weights.is_file():
-        raise FileNotFoundError(f"no vocoder weights at {weights}: run python -m common.pretrained get nsf-hifigan")
+        raise FileNotFoundError(
+            f"no vocoder weights at {weights}: run python -m common.pretrained get nsf-hifigan, or name another file"
+            f" (--vocoder; vocoder.ckpt of diffusion.yaml), such as {EMBEDDED}, which is part of this repository"
+        )
     if weights.suffix in (".zip", ".oudep"):
         raise ValueError(f"{weights} is an archive: unpack it, and name the file model or model.ckpt that is in it")
     config_path = weights.parent / "config.json"

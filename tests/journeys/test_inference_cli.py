@@ -147,7 +147,10 @@ def test_an_existing_result_is_replaced_and_auto_is_named(home):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-eh"], "no vocoder weights at pretrain/nsf_hifigan/model"),
+        (
+            ["-eh"],
+            "pretrain/nsf_hifigan/model: run python -m common.pretrained get nsf-hifigan, or name another file (--vocoder",
+        ),
         (["-shd"], "no configuration logs/44k/diffusion/config.yaml"),
         (["-od"], "no configuration logs/44k/diffusion/config.yaml: it lies beside the diffusion model"),
         (["-usm"], "spk_mix_map"),

@@ -155,7 +155,7 @@ def test_the_encoder_of_the_diffusion_model(folder: Path, tmp_path: Path) -> Non
         ({}, {"k_step": 5}, "lower the speedup or raise k_step"),
         ({}, {"sampler": "euler"}, "unknown sampler 'euler'"),
         ({"spk": {"anna": 0, "carl": 1}}, {}, "no speaker 'bob', it knows anna, carl"),
-        ({"data": {"block_size": 256}}, {}, "data.block_size is 256, its vocoder has 512"),
+        ({"data": {"block_size": 256}}, {}, "samples per frame; the data are of 44100 Hz, 256 samples"),
     ],
     ids=str,
 )
