@@ -149,8 +149,9 @@ class VocoderTask:
             training = checkpoint.read(pair.discriminator)
             load_generator(self.generator, pair.generator)
             checkpoint.load_weights(self.discriminator, training["discriminator"], where=pair.discriminator)
-            checkpoint.load_moments(self.updater.optim_g, training["optimizer_g"], where=pair.discriminator)
-            checkpoint.load_moments(self.updater.optim_d, training["optimizer_d"], where=pair.discriminator)
+            for name, optimizer in (("optimizer_g", self.updater.optim_g), ("optimizer_d", self.updater.optim_d)):
+                if training[name]["state"]:  # there is none before its first update
+                    checkpoint.load_moments(optimizer, training[name], where=pair.discriminator)
             state = TrainState(step=training["step"], epoch=training["epoch"], batch=training["batch"])
         except (CheckpointError, KeyError) as error:
             what = f"it has no key {error}" if isinstance(error, KeyError) else str(error)
