@@ -1,14 +1,17 @@
-"""The base pair that the demo begins from: there, whole, small, and fitting what the small preset writes."""
+"""What the repository brings along: the base pair of the demo, fitting what the small preset writes; the vocoder."""
 
 import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from common import checkpoint
 from common.config import Config, from_dict
 from models import MultiPeriodDiscriminator, SynthesizerTrn
 from pipeline.settings import UNIT_DIMS
+from tests.synthetic import sing
+from vdecoder import build_vocoder
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "pretrain" / "embedded" / "small"
@@ -40,3 +43,16 @@ def test_the_base_pair_is_small_and_has_a_card() -> None:
     card = (FOLDER / "README.md").read_text(encoding="utf-8")
     for word in ("CC BY-SA", "steps", "Mel L1", "f0 correlation", "to target"):
         assert word in card
+
+
+def test_the_vocoder_that_is_here_loads_and_has_the_mels_of_the_family():
+    path = ROOT / "pretrain" / "embedded" / "vocoder" / "model.ckpt"
+    config = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
+    mel = {key: config[key] for key in ("sampling_rate", "hop_size", "win_size", "n_fft", "num_mels", "fmin", "fmax")}
+    assert list(mel.values()) == [44100, 512, 2048, 2048, 128, 40, 16000]
+    assert path.stat().st_size < 15e6
+    vocoder = build_vocoder("nsf-hifigan", path, "cpu")
+    wav = torch.from_numpy(sing(150.0, 1.0))[None, : 80 * 512]
+    made = vocoder.infer(vocoder.extract(wav), torch.full((1, 80), 150.0), generator=torch.Generator().manual_seed(1))
+    assert made.shape == wav.shape and torch.isfinite(made).all()
+    assert 0.1 < made.std() / wav.std() < 4
