@@ -149,7 +149,7 @@ def test_an_existing_result_is_replaced_and_auto_is_named(home):
     [
         (
             ["-eh"],
-            "pretrain/nsf_hifigan/model: run python -m common.pretrained get nsf-hifigan, or name another file (--vocoder",
+            "nsf_hifigan/model: run python -m common.pretrained get nsf-hifigan, or name another file",
         ),
         (["-shd"], "no configuration logs/44k/diffusion/config.yaml"),
         (["-od"], "no configuration logs/44k/diffusion/config.yaml: it lies beside the diffusion model"),
