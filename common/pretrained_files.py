@@ -212,7 +212,7 @@ _TABLE = {
     "pc-nsf-hifigan-2025": _vocoder(
         "pc_nsf_hifigan_2025.02",
         "pc-nsf-hifigan-44.1k-hop512-128bin-2025.02/pc_nsf_hifigan_44.1k_hop512_128bin_2025.02.zip",
-        needed_by="newest weights, formants kept when the pitch is shifted; not read yet, see docs/vocoder.md",
+        needed_by="the same, newest weights, formants kept when the pitch is shifted (--keyshift)",
         archive_sha256="9d98ba73727f2abb75172cf8249d75182237e8472fc3b6ed09c721ae8b0e83c6",
         archive_size=52675337,
     ),

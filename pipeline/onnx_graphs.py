@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from common.registry import NotAvailableError
 from models import INFER_SEED, SynthesizerTrn
 from modules.f0.rmvpe import N_FFT, RmvpePredictor
 from modules.f0.salience import HOP_LENGTH, decode
@@ -141,7 +142,13 @@ class VocoderAdapter(nn.Module):
 
 
 def vocoder_graph(vocoder: Vocoder) -> Graph:
-    """The graph of a stand-alone vocoder."""
+    """The graph of a stand-alone vocoder.
+
+    Raises:
+        NotAvailableError: one with another source, or with noise inside, than MoeVoiceStudio's contract is made for.
+    """
+    if vocoder.generator.mini_nsf or vocoder.generator.noise_sigma:
+        raise NotAvailableError("a vocoder with mini_nsf or noise_sigma cannot be exported: take nsf-hifigan-2024")
 
     def example(length: int) -> dict[str, Tensor]:
         random = torch.Generator().manual_seed(length)

@@ -83,8 +83,8 @@ CHINESE = {
     "the same, newer weights: name it in vocoder.ckpt of diffusion.yaml": (
         "同上，较新的权重：在 diffusion.yaml 的 vocoder.ckpt 中指定"
     ),
-    "newest weights, formants kept when the pitch is shifted; not read yet, see docs/vocoder.md": (
-        "最新的权重，变调时保持共振峰；尚不能读取，见 docs/vocoder.md"
+    "the same, newest weights, formants kept when the pitch is shifted (--keyshift)": (
+        "同上，最新权重，变调时保持共振峰（`--keyshift`）"
     ),
     "train.py with vec768l12: starts from it instead of from nothing": "train.py，vec768l12：训练的起点（底模）",
     "the discriminator that goes with base-g": "与 base-g 配套的判别器",

@@ -37,6 +37,5 @@ def build_vocoder(name: str, path: str | PathLike[str], device: "str | torch.dev
     Raises:
         ValueError: unknown name, device or config.
         FileNotFoundError: no weights, or no config.json beside them.
-        NotAvailableError: a kind of network that this version does not have.
     """
     return VOCODERS.build(name, path=path, device=device)

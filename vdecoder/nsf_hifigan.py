@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from modules.layers import weight_norm
 from vdecoder.snake import SnakeAlias
-from vdecoder.source import Draws, HarmonicSource
+from vdecoder.source import Draws, HarmonicSource, MiniSource
 
 LEAKY_SLOPE = 0.1
 POST_SLOPE = 0.01  # before conv_post only; PyTorch's default, which every checkpoint was trained with
 ACTIVATIONS = ("leaky_relu", "snake")
+MINI_STAGE = 1  # the stage behind which the source of mini_nsf enters, at the rate of that stage
 OUTPUT_RMS = 0.1  # of an untrained network, full scale 1: about that of sung recordings
 
 
@@ -68,6 +69,8 @@ class ResBlock(nn.Module):
 class NSFHiFiGAN(nn.Module):
     """HiFi-GAN whose every up-sampling stage also receives the harmonic source, strided down to its rate.
 
+    With ``mini_nsf`` only one stage does, and the source is a single sine.
+
     Args:
         sample_rate: Hz of the output.
         inter_channels: channels of the input (latent width, or mel bands).
@@ -77,6 +80,8 @@ class NSFHiFiGAN(nn.Module):
         gin_channels: width of the speaker vector, 0 for none.
         activation: "leaky_relu" or "snake".
         phase_at_frame_rate: see HarmonicSource; true for the stand-alone vocoder.
+        mini_nsf: see MiniSource.
+        noise_sigma: standard deviation of noise that is added to what the first convolution makes of the input.
 
     Raises:
         ValueError: an unknown ``resblock`` or ``activation``, or sizes that do not fit each other.
@@ -96,17 +101,26 @@ class NSFHiFiGAN(nn.Module):
         gin_channels: int = 0,
         activation: str = "leaky_relu",
         phase_at_frame_rate: bool = False,
+        mini_nsf: bool = False,
+        noise_sigma: float = 0.0,
     ) -> None:
         super().__init__()
         _check(resblock, activation, upsample_rates, upsample_kernel_sizes)
+        if mini_nsf and len(upsample_rates) <= MINI_STAGE:
+            raise ValueError(f"mini_nsf needs more than {MINI_STAGE} upsample_rates, got {list(upsample_rates)}")
         snake = activation == "snake"
         self.snake, self.n_kernels = snake, len(resblock_kernel_sizes)
         self.hop_length = math.prod(upsample_rates)
         widths = [upsample_initial_channel // 2**i for i in range(len(upsample_rates) + 1)]
 
-        self.m_source = HarmonicSource(sample_rate, self.hop_length, phase_at_frame_rate=phase_at_frame_rate)
-        strides = [math.prod(upsample_rates[i + 1 :]) for i in range(len(upsample_rates))]  # source samples per step
-        self.noise_convs = nn.ModuleList(map(_source_conv, widths[1:], strides))
+        self.mini_nsf, self.noise_sigma = mini_nsf, noise_sigma
+        strides = [math.prod(upsample_rates[i + 1 :]) for i in range(len(upsample_rates))]  # output samples per step
+        if mini_nsf:
+            rate = sample_rate / strides[MINI_STAGE]
+            self.mini_source = MiniSource(rate, math.prod(upsample_rates[: MINI_STAGE + 1]))
+        else:
+            self.m_source = HarmonicSource(sample_rate, self.hop_length, phase_at_frame_rate=phase_at_frame_rate)
+            self.noise_convs = nn.ModuleList(map(_source_conv, widths[1:], strides))
         self.conv_pre = weight_norm(nn.Conv1d(inter_channels, upsample_initial_channel, 7, padding=3))
         self.ups = nn.ModuleList(
             weight_norm(nn.ConvTranspose1d(wide, narrow, kernel, rate, padding=(kernel - rate) // 2))
@@ -119,6 +133,8 @@ class NSFHiFiGAN(nn.Module):
             for width in widths[1:]
             for kernel, dilations in zip(resblock_kernel_sizes, resblock_dilation_sizes, strict=True)
         )
+        if mini_nsf:
+            self.source_conv = nn.Conv1d(1, widths[MINI_STAGE + 1], 1)
         if snake:
             self.snakes = nn.ModuleList(map(SnakeAlias, widths[:-1]))
         self.conv_post = weight_norm(nn.Conv1d(widths[-1], 1, 7, padding=3))
@@ -140,13 +156,28 @@ class NSFHiFiGAN(nn.Module):
 
         The source's random phases and noise are ``draws``, or come from ``generator``, or from torch's global state.
         """
-        source = self.m_source(f0, generator=generator, draws=draws)  # (B, 1, T)
+        source = self._source(f0, generator, draws)
         x = self.conv_pre(x)
+        if self.noise_sigma > 0:
+            x = x + self.noise_sigma * _noise(x, generator)
         if g is not None:
             x = x + self.cond(g)
-        for i, (up, noise_conv) in enumerate(zip(self.ups, self.noise_convs, strict=True)):
-            x = self._after_up(up(self._before_up(x, i)) + noise_conv(source), i)
+        for i, (up, source_conv) in enumerate(zip(self.ups, self._source_convs(), strict=True)):
+            x = up(self._before_up(x, i))
+            x = self._after_up(x if source_conv is None else x + source_conv(source), i)
         return torch.tanh(self.conv_post(self._before_post(x)))
+
+    def _source(self, f0: Tensor, generator: torch.Generator | None = None, draws: Draws | None = None) -> Tensor:
+        """(B, 1, T), with ``mini_nsf`` at the rate of its stage."""
+        if self.mini_nsf:
+            return self.mini_source(f0).to(self.source_conv.weight.dtype)
+        return self.m_source(f0, generator=generator, draws=draws)
+
+    def _source_convs(self) -> list[nn.Conv1d | None]:
+        """By which convolution each stage receives the source; None where it does not."""
+        if self.mini_nsf:
+            return [self.source_conv if stage == MINI_STAGE else None for stage in range(len(self.ups))]
+        return list(self.noise_convs)
 
     def _before_up(self, x: Tensor, stage: int) -> Tensor:
         return self.snakes[stage](x) if self.snake else F.leaky_relu(x, LEAKY_SLOPE)
@@ -169,17 +200,22 @@ class NSFHiFiGAN(nn.Module):
         """
         self.smooth_upsampling()
         device = self.conv_pre.weight.device
-        self.m_source.l_linear.weight.fill_(1.0)
-        self.m_source.l_linear.bias.zero_()
+        if not self.mini_nsf:
+            self.m_source.l_linear.weight.fill_(1.0)
+            self.m_source.l_linear.bias.zero_()
         f0 = torch.logspace(math.log10(80), math.log10(800), 4, device=device)[:, None].expand(-1, n_frames)  # Hz
-        source = self.m_source(f0)
+        source = self._source(f0)
         x = self.conv_pre(torch.randn(len(f0), self.conv_pre.in_channels, n_frames, device=device))
-        for i, (up, noise_conv) in enumerate(zip(self.ups, self.noise_convs, strict=True)):
-            noise_conv.bias.zero_()
-            latents, harmonics = up(self._before_up(x, i)), noise_conv(source)
+        for i, (up, source_conv) in enumerate(zip(self.ups, self._source_convs(), strict=True)):
+            latents = up(self._before_up(x, i))
             up.weight_g.div_(latents.std())
-            noise_conv.weight.div_(harmonics.std())
-            x = self._after_up(latents / latents.std() + harmonics / harmonics.std(), i)
+            x = latents / latents.std()
+            if source_conv is not None:
+                source_conv.bias.zero_()
+                harmonics = source_conv(source)
+                source_conv.weight.div_(harmonics.std())
+                x = x + harmonics / harmonics.std()
+            x = self._after_up(x, i)
         self.conv_post.weight_g.mul_(OUTPUT_RMS / self.conv_post(self._before_post(x)).std())
 
     @torch.no_grad()
@@ -210,6 +246,13 @@ def _source_conv(channels: int, stride: int) -> nn.Conv1d:
     if stride == 1:
         return nn.Conv1d(1, channels, 1)
     return nn.Conv1d(1, channels, 2 * stride, stride, padding=(stride + 1) // 2)
+
+
+def _noise(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Standard normal noise (B, C, F); from a generator every item of a batch has the same, as if it were alone."""
+    if generator is None:
+        return torch.randn_like(like)
+    return torch.randn(1, *like.shape[1:], generator=generator, device=generator.device).to(like)
 
 
 def _check(resblock: str, activation: str, rates: Sequence[int], kernel_sizes: Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-"""Harmonic-plus-noise excitation shared by the synthesizer's decoder and the stand-alone vocoder.
+"""Excitation: harmonics and noise, for the synthesizer's decoder and the stand-alone vocoder; for some of these a sine.
 
 Symbols: B batch, F frames, T = F * hop_length samples, H harmonics. f0 is in Hz, 0 or less where unvoiced. Phases are
 in cycles (1.0 = 2 pi radians).
@@ -111,3 +111,31 @@ class HarmonicSource(nn.Module):
     def _voiced(self, f0: Tensor) -> Tensor:
         """f0 (B, F) -> 1.0 where voiced (B, T, 1)."""
         return (f0 > 0).to(f0.dtype).repeat_interleave(self.hop_length, dim=1).unsqueeze(2)
+
+
+class MiniSource(nn.Module):
+    """One sine whose f0 glides from frame to frame: the source of openvpi's vocoders with ``mini_nsf``.
+
+    It has no weights, no noise and no notion of voicing: where f0 is 0 the sine stands still.
+
+    Args:
+        sample_rate: Hz of the source.
+        hop_length: its samples per f0 frame.
+    """
+
+    def __init__(self, sample_rate: float, hop_length: int) -> None:
+        super().__init__()
+        self.sample_rate, self.hop_length = sample_rate, hop_length
+
+    @torch.no_grad()
+    def forward(self, f0: Tensor) -> Tensor:
+        """f0 (B, F) in Hz -> sine (B, 1, F * hop_length) of amplitude 1; the last frame keeps its f0."""
+        # Long sums in float64, as in `HarmonicSource.cycles`.
+        f0 = f0.detach().float()
+        per_sample = (f0.cpu() if f0.device.type == "mps" else f0).double() / self.sample_rate  # cycles
+        glide = torch.cat([per_sample.diff(dim=1), torch.zeros_like(per_sample[:, :1])], dim=1)
+        n = torch.arange(1, self.hop_length + 1, device=per_sample.device, dtype=torch.float64)
+        cycles = per_sample.unsqueeze(2) * n + glide.unsqueeze(2) * (n * (n - 1) / (2 * self.hop_length))
+        start = cycles[..., -1].cumsum(dim=1) - cycles[..., -1]
+        cycles = (cycles + start.unsqueeze(2)).flatten(1).unsqueeze(1)
+        return torch.sin(2 * math.pi * (cycles - cycles.floor()).to(f0.dtype)).to(f0.device)

@@ -1,7 +1,7 @@
 """Stand-alone mel vocoder: the NSF-HiFiGAN files of the DiffSinger community, and the mels they were trained on.
 
 A file ``{"generator": state dict}`` with its config.json beside it. Symbols: B batch, T samples, M mels, F frames.
-Format: github.com/openvpi/vocoders, releases of 2022.12 and 2024.02.
+Format: github.com/openvpi/vocoders, releases of 2022.12, 2024.02 and 2025.02 (mini_nsf, noise_sigma, pc_aug).
 Checked against: golden cases nsf_hifigan, mel_spec.
 """
 
@@ -16,7 +16,6 @@ from torch import Tensor
 
 from common import checkpoint, devices
 from common.config import read_json
-from common.registry import NotAvailableError
 from modules.layers import remove_weight_norms
 from vdecoder.mel_format import EMBEDDED, MelFormat
 from vdecoder.nsf_hifigan import NSFHiFiGAN
@@ -28,8 +27,6 @@ REQUIRED = (
     *("sampling_rate", "num_mels", "n_fft", "hop_size", "win_size", "fmin", "fmax", "resblock", "upsample_rates"),
     *("upsample_kernel_sizes", "upsample_initial_channel", "resblock_kernel_sizes", "resblock_dilation_sizes"),
 )
-# Keys that, when set, change the network into one that is not written yet.
-OTHER_NETWORK = ("mini_nsf", "noise_sigma")
 
 
 class Vocoder:
@@ -43,7 +40,6 @@ class Vocoder:
         FileNotFoundError: no weights at ``path``, or no config.json beside them.
         ValueError: a config.json without a needed key or whose sizes do not fit, weights of another shape, a folder or
             a zip file, an absent device.
-        NotAvailableError: a network with a mini-NSF source or with noise in its input (2025.02).
     """
 
     def __init__(self, path: str | PathLike[str], device: str | torch.device | None = None, *, log10: bool = False):
@@ -107,6 +103,8 @@ def build_generator(config: Mapping[str, Any]) -> NSFHiFiGAN:
         inter_channels=config["num_mels"],
         phase_at_frame_rate=True,
         resblock=str(config["resblock"]),
+        mini_nsf=bool(config.get("mini_nsf")),
+        noise_sigma=float(config.get("noise_sigma") or 0.0),
         **{key: config[key] for key in REQUIRED if key.startswith(("upsample_", "resblock_"))},
     )
 
@@ -120,13 +118,10 @@ def load_generator(generator: NSFHiFiGAN, path: Path) -> None:
 
 
 def check_vocoder(config: Mapping[str, Any], where: Path | str) -> None:
-    """Raise ValueError or NotAvailableError where no generator can be built from a vocoder's config.json."""
+    """Raise ValueError where no generator can be built from a vocoder's config.json."""
     missing = [key for key in REQUIRED if key not in config]
     if missing:
         raise ValueError(f"{where}: missing {', '.join(missing)}")
-    for key in OTHER_NETWORK:
-        if config.get(key):
-            raise NotAvailableError(f"{where}: vocoders with {key} (PC-NSF-HiFiGAN 2025.02) are not available yet")
     product = math.prod(config["upsample_rates"])
     if product != config["hop_size"]:
         raise ValueError(f"{where}: upsample_rates multiply to {product}, but hop_size is {config['hop_size']}")

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.registry import NotAvailableError
 from scripts import release_vocoder
 from tests.parity import Case, assert_close
 from vdecoder import VOCODERS, build_vocoder
@@ -66,12 +65,6 @@ def test_generator_argument_leaves_the_global_state(tmp_path: Path) -> None:
     before = torch.get_rng_state()
     vocoder.infer(torch.zeros(1, 8, 4), torch.zeros(1, 4), generator=torch.Generator().manual_seed(3))
     assert torch.equal(torch.get_rng_state(), before)
-
-
-@pytest.mark.parametrize("change", [{"mini_nsf": True}, {"noise_sigma": 0.1}])
-def test_newer_networks_are_named(tmp_path: Path, change: dict) -> None:
-    with pytest.raises(NotAvailableError, match="not available yet"):
-        build_vocoder("nsf-hifigan", write_vocoder(tmp_path, **change), "cpu")
 
 
 def test_pitch_augmented_training_is_the_same_network(tmp_path: Path) -> None:
