@@ -121,6 +121,24 @@ def test_the_refiner_hears_what_was_sung(converter: Converter, monkeypatch: pyte
     assert seen["gt_spec"] is None and seen["plan"].sampler.k_step == 1000
 
 
+def test_the_vocoder_shifts_the_pitch_where_it_can(folder: Path, tmp_path: Path, converter: Converter) -> None:
+    """It is told a higher f0, and the mel is left as it is."""
+    with pytest.raises(ValueError, match="--keyshift needs a vocoder that was trained to shift the pitch"):
+        converter.convert(SONG, options(keyshift=2.0))
+    vocoder = write_vocoder(tmp_path, pc_aug=True)
+    shifting = Converter(
+        *(folder / "G_5.pth", folder / "config.json"),
+        device="cpu",
+        files=dataclasses.replace(files(folder), vocoder=vocoder),
+    )
+    heard, infer = [], shifting.tools.refiner.vocoder.infer
+    shifting.tools.refiner.vocoder.infer = lambda mel, f0, **kw: heard.append((mel, f0)) or infer(mel, f0, **kw)
+    for keyshift in (0.0, 12.0):
+        shifting.convert(SONG[:20000], options(keyshift=keyshift))
+    torch.testing.assert_close(heard[1][0], heard[0][0])
+    torch.testing.assert_close(heard[1][1], 2 * heard[0][1])
+
+
 def test_options_that_do_nothing_are_said() -> None:
     def lines(**changes: object) -> list[str]:
         return list(ConversionOptions(**changes).without_effect())
