@@ -1,6 +1,6 @@
 """What a conversion may use besides the synthesizer: diffusion, the enhancer, the target's own units."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,7 +35,7 @@ class Tools:
         self.files, self.device = files, device
         self._mixers: dict[tuple[bool, int | None, int | None], UnitMixer] = {}
 
-    def load(self, options: ConversionOptions, voice: Voice, speaker_ids: Iterable[int]) -> None:
+    def load(self, options: ConversionOptions, voice: Voice, speaker_ids: Collection[int]) -> None:
         """Load what ``options`` need, and check that it fits ``voice`` and its speakers who will sing.
 
         Raises:
@@ -43,7 +43,7 @@ class Tools:
             ValueError: a file that cannot be used, or belongs to another model.
         """
         if options.refines:
-            self.refiner.check(voice, options)
+            self.refiner.check(voice, options, speaker_ids)
         if options.enhances:
             _ = self.enhancer
         if options.mixes_units:

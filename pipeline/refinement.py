@@ -3,7 +3,7 @@
 Letters: B pieces, F frames, D unit channels, S speakers, M mels, T = F * hop_length samples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -51,12 +51,12 @@ class Refiner:
         self.model = load_unit2mel(model_path, config_path, device, n_mels=n_mels)
         self.vocoder: Vocoder = build_vocoder(self.config.vocoder.type, vocoder_path(ckpt), device)
 
-    def check(self, voice: Voice, options: ConversionOptions) -> None:
-        """Whether this model can refine what ``voice`` sings with these options.
+    def check(self, voice: Voice, options: ConversionOptions, speaker_ids: Iterable[int]) -> None:
+        """Whether this model can refine what these speakers of ``voice`` sing with these options.
 
         Raises:
-            ValueError: another grid, encoder or set of speakers, steps that were not trained, or a vocoder that cannot
-                shift the pitch.
+            ValueError: another grid or encoder, a speaker that it does not know, steps that were not trained, or a
+                vocoder that cannot shift the pitch.
         """
         for name in ("sample_rate", "hop_length"):
             own, theirs = getattr(self.voice, name), getattr(voice, name)
@@ -74,7 +74,14 @@ class Refiner:
                 " PC-NSF-HiFiGAN); with this one transpose by -t"
             )
         self.plan(options)
-        self._speaker_ids(voice)
+        known = self._speaker_ids(voice)
+        for speaker_id in speaker_ids:
+            if known is not None and speaker_id not in known:
+                raise ValueError(
+                    f"the diffusion model has no speaker {voice.speaker_name(speaker_id)!r}, it knows"
+                    f" {', '.join(self.voice.speakers)}: train it on them (python train_diff.py), or take the"
+                    " one that belongs to this model"
+                )
 
     def plan(self, options: ConversionOptions) -> Plan:
         """How its mels are sampled; see `diffusion.decoder.MelDecoder.plan`, also for what it raises."""
@@ -148,22 +155,13 @@ class Refiner:
         return FeatureExtractor(settings, self.device, f0=False)
 
     def _speaker_ids(self, voice: Voice) -> dict[int, int] | None:
-        """This model's id for each id of ``voice``; None where it has a single speaker and needs none.
-
-        Raises:
-            ValueError: a speaker of ``voice`` that it does not know.
-        """
+        """This model's id for each id of ``voice`` that it knows; None where it has one speaker and needs no ids."""
         if self.model.n_spk == 1:
             return None
         own, theirs = self.voice.speakers, voice.speakers
         if set(own) == {str(i + 1) for i in range(self.model.n_spk)} and not set(theirs) <= set(own):
             return {i: i for i in theirs.values() if i < self.model.n_spk}  # a file that names nobody: by order
-        if missing := [name for name in theirs if name not in own]:
-            raise ValueError(
-                f"the diffusion model has no speaker {missing[0]!r}, it knows {', '.join(own)}: train it with"
-                " python train_diff.py on the same speakers, or take the one that belongs to this model"
-            )
-        return {theirs[name]: own[name] for name in theirs}
+        return {theirs[name]: own[name] for name in theirs if name in own}
 
     def _speakers(self, speaker: Tensor, ids: dict[int, int] | None) -> Tensor | None:
         if ids is None:

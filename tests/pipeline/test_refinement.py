@@ -12,6 +12,7 @@ from common.config import ConfigError
 from pipeline.conversion import Converter
 from pipeline.conversion_options import ConversionOptions
 from pipeline.conversion_tools import ToolFiles
+from pipeline.rendering import Target
 from tests.pipeline.tiny_diffusion import write_diffusion, write_vocoder
 from tests.pipeline.tiny_model import HOP, silence, sung, write_model
 
@@ -181,7 +182,7 @@ def test_models_that_cannot_do_it(folder: Path, tmp_path: Path, sections: dict, 
     paths = write_diffusion(tmp_path, vocoder=folder / "vocoder/model", sections=sections)
     with pytest.raises(ValueError, match=message):
         Converter(folder / "G_5.pth", folder / "config.json", device="cpu", files=ToolFiles(*paths)).prepare(
-            options(**changes), []
+            options(**changes), [Target(0, 0.0), Target(1, 0.0)]
         )
 
 
@@ -208,6 +209,14 @@ def test_files_that_are_missing_or_damaged(folder: Path, tmp_path: Path) -> None
     (tmp_path / "bad.yaml").write_text("data: {encoder: vec768l12}", encoding="utf-8")
     with pytest.raises(ConfigError, match="encoder_out_channels"):
         prepare(model, tmp_path / "bad.yaml")
+
+
+def test_only_those_who_sing_must_be_known(folder: Path, tmp_path: Path) -> None:
+    paths = write_diffusion(tmp_path, vocoder=folder / "vocoder/model", sections={"spk": {"carl": 0, "bob": 1}})
+    converter = Converter(folder / "G_5.pth", folder / "config.json", device="cpu", files=ToolFiles(*paths))
+    assert converter.convert(SONG, options(speaker="bob")).shape == SONG.shape
+    with pytest.raises(ValueError, match="no speaker 'anna', it knows bob, carl"):
+        converter.convert(SONG, options(speaker="anna"))
 
 
 def test_a_single_voice_needs_no_name(folder: Path, tmp_path: Path) -> None:
