@@ -76,11 +76,11 @@ def main(argv: list[str] | None = None) -> int:
             evaluation = evaluate_files(
                 args.sources, args.conversions, options, transpose=args.trans, in_order=args.in_order
             )
+        print(as_text(evaluation))  # noqa: T201  the product, before anything can fail to be written
         written = write_report(args.out, evaluation, options, embed_audio=args.embed_audio)
     except (OSError, ValueError) as error:
         logger.error("%s", error)
         return 1
-    print(as_text(evaluation))  # noqa: T201  the product
     for path in written:
         logger.info("written: %s", path)
     for item, problem in evaluation.failed:

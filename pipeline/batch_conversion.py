@@ -251,7 +251,7 @@ def result_name(
     """
     key = "auto" if options.auto_predict_f0 else f"{target.transpose:g}key"
     speaker = re.sub(r'[<>:"/\\|?*]', "_", _speaker_name(converter, target.speaker_id))  # no file name holds these
-    ratio = f"_{options.cluster_infer_ratio:g}" if options.mixes_units else ""
+    ratio = f"_{float(options.cluster_infer_ratio)}" if options.mixes_units else ""
     network = "diff" if options.only_diffusion else "sovdiff" if options.shallow_diffusion else "sovits"
     f0 = source.suffix[1:].lower() if source else options.f0_predictor
     return f"{song}_{key}_{speaker}{ratio}_{network}_{f0}"

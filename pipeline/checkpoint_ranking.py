@@ -13,11 +13,14 @@ import numpy as np
 
 from common import audio
 from common.failures import reason
+from pipeline.batch_conversion import result_name
 from pipeline.conversion import Converter
 from pipeline.conversion_options import ConversionOptions
 from pipeline.evaluation import SAMPLE_RATE, EvaluationOptions, Evaluator
-from pipeline.evaluation_pairs import Pair, find_audio
+from pipeline.evaluation_pairs import Pair
 from pipeline.measures import Evaluation, Row, Standing, Verdict
+from pipeline.rendering import Target
+from pipeline.songs import Song, find_songs
 
 logger = logging.getLogger(__name__)
 
@@ -80,46 +83,58 @@ def evaluate_checkpoints(options: CheckpointOptions, measured: EvaluationOptions
         FileNotFoundError: no checkpoint, or as `Evaluator`.
         ValueError: as `Evaluator`.
     """
-    songs, failed = find_audio(options.songs, Path("raw"))
+    songs, failed = find_songs(options.songs, Path("raw"))
     checkpoints = find_checkpoints(options.checkpoints)
     evaluation, evaluator = Evaluation(failed=failed), Evaluator(measured)
     for label, path in checkpoints.items():
         try:
             converter = Converter(path, options.config_path or path.with_name("config.json"), device=options.device)
+            voice = converter.voice
+            speakers = {voice.speaker_id(speaker): None for speaker in options.speakers or voice.speakers}
         except (ValueError, OSError) as error:
             evaluation.failed.append((label, reason(error, str(path))))
             continue
-        logger.info("%s sings %s", label, ", ".join(song.stem for song in songs))
-        speakers = [str(name) for name in options.speakers or converter.voice.speakers]
-        for song, speaker in product(songs, speakers):
+        logger.info("%s sings %s", label, ", ".join(song.name for song in songs))
+        for song, speaker_id in product(songs, speakers):
             try:
-                row = _convert_and_measure(converter, evaluator, label, song, speaker=speaker, options=options)
+                row = _convert_and_measure(converter, evaluator, label, song, speaker_id=speaker_id, options=options)
                 evaluation.rows.append(row)
             except Exception as error:  # the boundary of the batch job: reported per conversion
-                evaluation.failed.append((f"{label}, {song}, {speaker}", reason(error, str(song))))
+                item = f"{label}, {song.path}, {voice.speaker_name(speaker_id)}"
+                evaluation.failed.append((item, reason(error, str(song.path))))
     if len(checkpoints) > 1 and evaluation.rows:
-        evaluation.verdict = rank(evaluation.rows)
-        ranked = {standing.checkpoint for standing in evaluation.verdict.standings}
-        left_out = {str(row.checkpoint) for row in evaluation.rows} - ranked
-        evaluation.failed += [(label, "not ranked: conversions of it are missing") for label in sorted(left_out)]
+        _judge(evaluation)
     return evaluation
 
 
+def _judge(evaluation: Evaluation) -> None:
+    """Rank the checkpoints of the rows, and report those that cannot be; what was measured stays in any case."""
+    try:
+        evaluation.verdict = rank(evaluation.rows)
+    except ValueError as error:
+        evaluation.failed.append(("no verdict", reason(error)))
+        return
+    ranked = {standing.checkpoint for standing in evaluation.verdict.standings}
+    left_out = {str(row.checkpoint) for row in evaluation.rows} - ranked
+    evaluation.failed += [(label, "not ranked: conversions of it are missing") for label in sorted(left_out)]
+
+
 def _convert_and_measure(  # noqa: PLR0913  one conversion and where it belongs
-    converter: Converter, evaluator: Evaluator, label: str, song: Path, *, speaker: str, options: CheckpointOptions
+    converter: Converter, evaluator: Evaluator, label: str, song: Song, *, speaker_id: int, options: CheckpointOptions
 ) -> Row:
     rate = converter.sample_rate
-    wav = audio.load(song, rate)
-    how = ConversionOptions(speaker=speaker, transpose=options.transpose, f0_predictor=options.f0_predictor)
+    wav = audio.load(song.path, rate)
+    how = ConversionOptions(speaker=speaker_id, transpose=options.transpose, f0_predictor=options.f0_predictor)
     converter.convert(wav[: round(WARM_UP_SECONDS * rate)], how)  # what is built once is not the song's time
     started = time.perf_counter()
     result = converter.convert(wav, how)
     factor = (time.perf_counter() - started) * rate / len(wav)
-    name = f"{song.stem}_{options.transpose:g}key_{_file_name(speaker)}_sovits_{options.f0_predictor}.flac"
-    path = options.out_dir / "conversions" / _file_name(label) / name
+    name = result_name(converter, song.name, Target(speaker_id, options.transpose), options=how)
+    folder = re.sub(r'[<>:"/\\|?*]', "_", label)  # no file name holds these
+    path = options.out_dir / "conversions" / folder / f"{name}.flac"
     path.parent.mkdir(parents=True, exist_ok=True)
     audio.save(path, result, rate)
-    pair = Pair(song, path, speaker, options.transpose)
+    pair = Pair(song.path, path, converter.voice.speaker_name(speaker_id), options.transpose)
     row = evaluator.measure(pair, audio.resample(result, rate, SAMPLE_RATE), checkpoint=label)
     row.values["real_time_factor"] = factor
     del row.missing["real_time_factor"]
@@ -207,7 +222,3 @@ def _natural(path: Path) -> list[tuple[int, str]]:
     """Orders G_800 before G_1000."""
     parts = re.split(r"(\d+)", path.as_posix())
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
-
-
-def _file_name(name: str) -> str:
-    return re.sub(r'[<>:"/\\|?*]', "_", name)  # no file name holds these

@@ -246,11 +246,14 @@ def evaluate_files(
     """Measure the conversions that the names mean; a bad file never stops the rest.
 
     Raises:
-        ValueError, FileNotFoundError: as `Evaluator`, or ``in_order`` does not fit.
+        ValueError, FileNotFoundError: as `Evaluator`, no conversion but the songs, or ``in_order`` does not fit.
     """
     songs, failed = find_audio(sources, Path("raw"))
     results, failed_too = find_audio(conversions, Path("results"))
-    results = [path for path in results if path not in songs]
+    own = {path.resolve() for path in songs}
+    results = [path for path in results if path.resolve() not in own]
+    if not results and not failed_too:
+        raise ValueError("--conversions names the songs themselves and nothing else: name what was made of them")
     pairs, unpaired = pair_up(songs, results, transpose=transpose, in_order=in_order)
     evaluation = Evaluation(failed=failed + failed_too + unpaired)
     evaluator = Evaluator(options)
@@ -267,7 +270,7 @@ def find_targets(folders: tuple[Path, ...]) -> dict[str, Path]:
 
     Raises:
         FileNotFoundError: no such folder.
-        ValueError: neither it nor a folder in it holds audio.
+        ValueError: neither it nor a folder in it holds audio, or two are called alike.
     """
     found: dict[str, Path] = {}
     for folder in folders:
@@ -277,6 +280,8 @@ def find_targets(folders: tuple[Path, ...]) -> dict[str, Path]:
         here = {each.resolve().name: each for each in inner if _audio_in(each)}
         if not here:
             raise ValueError(f"--targets {folder}: neither it nor a folder in it holds audio")
+        if alike := [name for name in here if found.get(name, here[name]).resolve() != here[name].resolve()]:
+            raise ValueError(f"--targets: {found[alike[0]]} and {here[alike[0]]} are called alike: rename one")
         found |= here
     return found
 

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 
 import evaluate
@@ -146,3 +147,43 @@ def test_checkpoints_are_ranked(home, capsys):
     assert "**keep G_5: mean rank 1.50 (melody 1.5)" in text and "listen to both" in text
     assert "The rule: ranks, 1 the best, for voice" in text
     assert "keep G_5" in Page(Path("evaluation/evaluation.html")).text
+
+
+def test_songs_of_one_name_and_speakers_by_id(home):
+    """No conversion is written over another, and an id means the recordings of whom it belongs to."""
+    write_model(home / "logs/44k")
+    audio.save("raw/b/歌 é&.flac", sing(300, 1.5), SAMPLE_RATE)
+    arguments = ["--checkpoints", "logs/44k/G_5.pth", "--songs", "raw", "-s", "0", "anna", "--targets", "dataset_raw"]
+    assert evaluate.main([*arguments, "-f0p", "dio", "-d", "cpu", *QUICK]) == 0
+    rows = json.loads(Path("evaluation/evaluation.json").read_text(encoding="utf-8"))["rows"]
+    conversions = [Path(row["conversion"]) for row in rows]
+    assert {path.name for path in conversions} == {f"歌 é&{n}_0key_anna_sovits_dio.flac" for n in ("", "_2")}
+    assert conversions[0].read_bytes() != conversions[1].read_bytes()
+    assert [row["speaker"] for row in rows] == ["anna", "anna"]
+    assert all("resemblyzer" in row["not_measured"]["to_target"] for row in rows)  # the folder was found
+
+
+def test_what_was_measured_stays_where_checkpoints_cannot_be_ranked(home, capsys):
+    """No melody in the song, no packages: there is nothing to rank by."""
+    model, _ = write_model(home / "logs/44k")
+    shutil.copy(model, model.with_name("G_10.pth"))
+    audio.save("raw/noise.wav", 0.1 * np.random.default_rng(0).standard_normal(SAMPLE_RATE), SAMPLE_RATE)
+    arguments = ["--checkpoints", "logs/44k/G_*.pth", "--songs", "noise", "-s", "anna", "-f0p", "dio", "-d", "cpu"]
+    assert evaluate.main([*arguments, *QUICK]) == 1
+    text, messages = capsys.readouterr()
+    assert "ERROR no verdict: nothing that checkpoints are ranked by was measured for all of them" in messages
+    assert "| G_10: noise_0key_anna_sovits_dio |" in text
+    assert len(json.loads(Path("evaluation/evaluation.json").read_text(encoding="utf-8"))["rows"]) == 2
+
+
+def test_an_unknown_speaker_is_told_for_each_checkpoint(home, capsys):
+    write_model(home / "logs/44k")
+    assert evaluate.main(["--checkpoints", "logs/44k/G_5.pth", "--songs", "raw", "-s", "carl", *QUICK]) == 1
+    assert "ERROR G_5: unknown speaker 'carl': this model knows anna (id 0), bob (id 1)" in capsys.readouterr().err
+
+
+def test_the_table_is_printed_before_anything_is_written(home, capsys):
+    Path("taken").write_text("no folder")
+    assert evaluate.main(["--sources", "raw", "--conversions", "results", "--out", "taken", *QUICK]) == 1
+    text, messages = capsys.readouterr()
+    assert "| mean |" in text and "ERROR" in messages and Path("taken").read_text() == "no folder"

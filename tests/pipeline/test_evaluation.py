@@ -137,6 +137,13 @@ def test_targets_that_hold_nothing(tmp_path):
         find_targets((tmp_path / "none",))
     with pytest.raises(ValueError, match="neither it nor a folder in it holds audio"):
         find_targets((tmp_path,))
+    folders = tmp_path / "a/anna", tmp_path / "b/anna"
+    for folder in folders:
+        folder.mkdir(parents=True)
+        audio.save(folder / "1.wav", SONG, SAMPLE_RATE)
+    assert find_targets((folders[0], tmp_path / "a")) == {"anna": folders[0]}
+    with pytest.raises(ValueError, match=r"--targets: .*a.anna and .*b.anna are called alike: rename one"):
+        find_targets(folders)
     audio.save(tmp_path / "short.wav", SONG[:1000], SAMPLE_RATE)
     row = measure(tmp_path, SONG, options=EvaluationOptions((tmp_path,), f0_predictor="pm"), speaker=tmp_path.name)
     assert "to_target" in row.values  # measure() wrote longer ones beside it
@@ -193,6 +200,14 @@ def test_a_bad_file_does_not_stop_the_rest(tmp_path):
     reasons = dict(evaluation.failed)
     assert "no such song" in reasons[str(tmp_path / "none.wav")]
     assert "not readable as audio" in reasons[str(tmp_path / "song_0key_a_sovits_pm.wav")]
+
+
+def test_songs_are_no_conversions_of_themselves(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    audio.save(tmp_path / "raw/song.wav", SONG, SAMPLE_RATE)
+    for name in ("raw", str(tmp_path / "raw/song.wav")):
+        with pytest.raises(ValueError, match="--conversions names the songs themselves and nothing else"):
+            evaluate_files(["raw/song.wav"], [name], QUICK)
 
 
 def test_missing_packages_are_dashes_with_a_command(tmp_path, monkeypatch):

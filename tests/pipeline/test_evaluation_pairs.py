@@ -36,8 +36,8 @@ def test_names_of_results_tell_speaker_and_transposition(name, speaker, transpos
 
 def test_names_that_inference_main_gives(tmp_path):
     converter = Converter(*write_model(tmp_path), device="cpu")
-    for auto in (False, True):
-        options = ConversionOptions(f0_predictor="dio", auto_predict_f0=auto)
+    for auto, ratio in ((False, 0), (True, 0), (False, 0.25), (False, 1)):
+        options = ConversionOptions(f0_predictor="dio", auto_predict_f0=auto, cluster_infer_ratio=ratio)
         name = result_name(converter, "my_song 歌", Target(1, -5), options=options)
         found = pair("raw/my_song 歌.wav", f"results/{name}.flac")
         assert (found.speaker, found.transpose) == ("bob", None if auto else -5)
