@@ -65,12 +65,12 @@ def mix(ingredients: Sequence[Ingredient], output: Path, config_path: Path, *, m
     Raises:
         FileNotFoundError, ConfigError: of the config, or of one that a model carries or has beside it.
         CheckpointError: a model cannot be read, does not fit the config, or belongs to another.
-        ValueError: fewer than two models, rates that are all 0, or ``output`` is one of the models.
+        ValueError: fewer than two models, rates that are all 0, or ``output`` is one of the models or the config.
     """
     rates = [item.rate for item in ingredients]
     if len(ingredients) < 2 or not any(rates):
         raise ValueError("a mix needs at least two models, and a rate above 0")
-    check_output(output, [item.path for item in ingredients])
+    check_output(output, [config_path, *(item.path for item in ingredients)])
     weights = shares(rates, mode)
     if not math.isclose(sum(weights), 1, abs_tol=1e-6):
         logger.warning("the rates make %g %%, not 100: the numbers of the mix grow or shrink with that", sum(rates))

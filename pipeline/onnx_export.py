@@ -34,7 +34,7 @@ class ExportOptions:
     """What is exported, and from where; paths that are None are those of the project.
 
     Raises:
-        ValueError: ``project`` is no plain name.
+        ValueError: ``project`` is no plain name, or ``output`` none of an .onnx file.
     """
 
     project: str  # folder under checkpoints/
@@ -47,6 +47,8 @@ class ExportOptions:
     def __post_init__(self) -> None:
         if self.project in ("", ".", "..") or Path(self.project).name != self.project:
             raise ValueError(f"-n wants the name of a folder in {CHECKPOINTS}/, not a path: got {self.project!r}")
+        if self.output is not None and self.output.suffix != ".onnx":  # so that no model is written over
+            raise ValueError(f"-o {self.output}: an exported file must end in .onnx")
 
     @property
     def folder(self) -> Path:

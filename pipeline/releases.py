@@ -36,13 +36,13 @@ def compress(
     Raises:
         FileNotFoundError, ConfigError: of the config.
         CheckpointError: ``source`` cannot be read, does not fit the config, or holds numbers that cannot be kept.
-        ValueError: ``output`` is ``source``, or is called like the other format.
+        ValueError: ``output`` is ``source`` or the config, or is called like the other format.
     """
     if output is None:
         output = source.with_name(f"{source.stem}_release{SAFETENSORS if safetensors else '.pth'}")
     if safetensors is not None and safetensors != (output.suffix == SAFETENSORS):
         raise ValueError(f"-o {output}: a file of this format must{'' if safetensors else ' not'} end in {SAFETENSORS}")
-    check_output(output, [source])
+    check_output(output, [source, config_path])
     config = read_config(config_path)
     state, extra = checkpoint.read_model(source, only=ORIGIN)
     model = SynthesizerTrn.from_config(config)
@@ -63,9 +63,7 @@ def check_output(output: Path, inputs: Iterable[Path]) -> None:
     """Raise ValueError where ``output`` would be written over one of ``inputs``."""
     for path in inputs:
         if is_same_file(output, path):
-            raise ValueError(
-                f"{output} would be written over the model that it is made from: name another file with -o"
-            )
+            raise ValueError(f"{output} would be written over what it is made from, {path}: name another file with -o")
 
 
 def check_fits(model: SynthesizerTrn, state: Mapping[str, Tensor], *, where: Path, config_path: Path) -> None:

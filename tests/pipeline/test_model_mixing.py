@@ -163,10 +163,11 @@ def test_what_no_mix_can_be_made_of(models: tuple[list[Path], Path], tmp_path: P
     for items in ([], [Ingredient(paths[0], 100)], [Ingredient(path, 0) for path in paths]):
         with pytest.raises(ValueError, match="a mix needs at least two models, and a rate above 0"):
             mix(items, tmp_path / "output.pth", config_path)
-    before = paths[2].read_bytes()
-    with pytest.raises(ValueError, match="would be written over the model that it is made from"):
-        mix([Ingredient(path, 30) for path in paths], paths[2], config_path)
-    assert paths[2].read_bytes() == before
+    for output in (paths[2], config_path):
+        before = output.read_bytes()
+        with pytest.raises(ValueError, match="would be written over what it is made from, "):
+            mix([Ingredient(path, 30) for path in paths], output, config_path)
+        assert output.read_bytes() == before
 
 
 def test_models_and_rates_on_the_command_line() -> None:

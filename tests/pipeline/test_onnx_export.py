@@ -221,7 +221,8 @@ def test_other_paths(tmp_path: Path) -> None:
         (["-n", "bob", "--what", "vocoder", "-m", "v"], "v: no such file"),
         (["-n", "bob", "--what", "rmvpe", "-m", "r.pt"], "r.pt: no such file"),
         (["-n", "bob", "--what", "diffusion"], "no checkpoints/bob/model.pt: copy logs/44k/diffusion/model_<step>.pt"),
-        (["-n", "b", "--what", "diffusion", "-o", "x"], "writes four into checkpoints/b: leave it out"),
+        (["-n", "b", "-o", "checkpoints/b/model.pth"], "model.pth: an exported file must end in .onnx"),
+        (["-n", "b", "--what", "diffusion", "-o", "x.onnx"], "writes four into checkpoints/b: leave it out"),
     ],
 )
 def test_what_cannot_be_exported(

@@ -117,9 +117,9 @@ def test_what_is_refused(trained: tuple[Path, Path], tmp_path: Path) -> None:
     path, config_path = trained
     before = path.read_bytes()
     (tmp_path / "link.pth").symlink_to(path)
-    for output in (path, tmp_path / "link.pth", tmp_path / "x/../G_5.pth"):
+    for output in (path, tmp_path / "link.pth", tmp_path / "x/../G_5.pth", config_path):
         (tmp_path / "x").mkdir(exist_ok=True)
-        with pytest.raises(ValueError, match="would be written over the model that it is made from: name another"):
+        with pytest.raises(ValueError, match="would be written over what it is made from, .*: name another file"):
             compress(path, output, config_path)
     with pytest.raises(ValueError, match=r"a file of this format must end in \.safetensors"):
         compress(path, tmp_path / "r.pth", config_path, safetensors=True)
