@@ -26,6 +26,11 @@ WEIGHT_NORM_NAMES = {
     ".parametrizations.weight.original0": ".weight_g",
     ".parametrizations.weight.original1": ".weight_v",
 }
+# What a model can be made of; torch knows more (float8, complex), most of which it cannot calculate with.
+DTYPES = {
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+    *(torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.bool),
+}
 
 
 class CheckpointError(ValueError):
@@ -94,6 +99,8 @@ def read_model(path: str | Path, *, only: Collection[str] | None = None) -> tupl
         raise CheckpointError(
             f"{path} is no model checkpoint: its key 'model' holds no tensors (keys: {list(content)[:6]})"
         )
+    if odd := [f"{key} ({value.dtype})" for key, value in state.items() if value.dtype not in DTYPES]:
+        raise CheckpointError(f"{path} holds numbers of kinds that are not supported: {_first(odd)}")
     return {_known_name(key): value for key, value in state.items()}, content
 
 

@@ -274,3 +274,15 @@ def test_half_precision():
             CheckpointError, match=r"G_1.pth holds numbers that are not finite, so it cannot sing: a, b"
         ):
             checkpoint.halved({"a": torch.tensor([bad]), "b": torch.tensor([bad])}, where="G_1.pth")
+
+
+@pytest.mark.parametrize("name", ["G_1.pth", "a.safetensors"])
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.complex64, torch.uint64])
+def test_kinds_of_numbers_that_no_model_has(tmp_path, name, dtype):
+    path = tmp_path / name
+    checkpoint.save(path, {"model": {"dec.weight": torch.zeros(2).to(dtype), "dec.bias": torch.zeros(2)}})
+    with pytest.raises(CheckpointError) as error:
+        checkpoint.read_model(path)
+    assert name in str(error.value)
+    if name.endswith(".safetensors"):  # the other reader names what it does not know in its own words
+        assert f"kinds that are not supported: dec.weight ({dtype})" in str(error.value)
