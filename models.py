@@ -235,12 +235,16 @@ class SynthesizerTrn(nn.Module):
             x = x + self.emb_vol(vol.to(c.dtype).unsqueeze(2)).transpose(1, 2)
         return x
 
-    def _predict_f0(self, x: Tensor, f0: Tensor, uv: Tensor, mask: Tensor, g: Tensor) -> Tensor:
-        """f0 (B, F) in Hz that the speaker would sing; it may fall below zero."""
+    def check_predicts_f0(self) -> None:
+        """Raise ValueError where there is no pitch predictor."""
         if not self.use_automatic_f0_prediction:
             raise ValueError(
                 "this model cannot predict f0: it was trained with use_automatic_f0_prediction false; run without -a"
             )
+
+    def _predict_f0(self, x: Tensor, f0: Tensor, uv: Tensor, mask: Tensor, g: Tensor) -> Tensor:
+        """f0 (B, F) in Hz that the speaker would sing; it may fall below zero."""
+        self.check_predicts_f0()
         lf0 = lf0_from_hz(f0.float()).unsqueeze(1)
         norm_lf0 = normalize_f0(lf0, mask, uv * mask[:, 0])
         predicted = self.f0_decoder(x, norm_lf0.to(x), mask, g, mask_input=True)

@@ -112,6 +112,11 @@ class Converter:
         """
         if self.model is None and not options.only_diffusion:
             raise ValueError("there is no synthesizer, so only_diffusion (-od) must be set")
+        if self.model is not None and not options.only_diffusion:
+            if options.auto_predict_f0:
+                self.model.check_predicts_f0()
+            if options.speaker_mix is not None:
+                self.model.EnableCharacterMix(options.speaker_mix.n_speakers, self.device)
         singers = {target.speaker_id for target in targets if target.speaker_id is not None}
         if options.speaker_mix is not None:
             singers |= set(options.speaker_mix.segments)

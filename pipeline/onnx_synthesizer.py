@@ -4,6 +4,7 @@ Symbols: B batch, D unit channels, C latent channels, F frames, T = F * hop_leng
 """
 
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -63,6 +64,10 @@ class OnnxSynthesizer:
         if not 1 <= n_speakers_map <= self._n_speakers:
             raise ValueError(f"cannot mix {n_speakers_map} speakers: {self.path} has {self._n_speakers}")
 
+    def check_predicts_f0(self) -> NoReturn:
+        """Raise ValueError: the predictor is not in the file."""
+        raise ValueError(f"{self.path} cannot predict f0, as no exported model can: run without -a")
+
     @torch.no_grad()
     def infer(  # noqa: PLR0913  the arguments of SynthesizerTrn.infer
         self,
@@ -84,7 +89,7 @@ class OnnxSynthesizer:
                 that fails or gives something else than audio.
         """
         if predict_f0:
-            raise ValueError(f"{self.path} cannot predict f0, as no exported model can: run without -a")
+            self.check_predicts_f0()
         batch, n_frames = f0.shape
         lengths = [n_frames] * batch if c_lengths is None else [int(length) for length in c_lengths]
         audio = torch.zeros(batch, 1, n_frames * self.config.data.hop_length)
@@ -118,7 +123,7 @@ class OnnxSynthesizer:
     @property
     def _n_speakers(self) -> int:
         declared = self._inputs["sid"].shape[-1]
-        return declared if isinstance(declared, int) else len(self.config.spk)
+        return declared if isinstance(declared, int) else max(self.config.spk.values()) + 1
 
     def _run(self, tensors: dict[str, Tensor], n_samples: int, seed: int) -> Tensor:
         """(T,) of one item."""
@@ -155,6 +160,9 @@ class OnnxSynthesizer:
             size, own = self._inputs[name].shape[axis], getattr(model, key)
             if isinstance(size, int) and size != own:
                 problems.append(f"model.{key}: {own} in the configuration, {size} in the model")
+        n_speakers, declared = max(self.config.spk.values()) + 1, self._inputs["sid"].shape[-1]
+        if self.mixes and isinstance(declared, int) and declared != n_speakers:
+            problems.append(f"spk: ids up to {n_speakers - 1} in the configuration, {declared} speakers in the model")
         if unknown := [item.type for item in self._inputs.values() if item.type not in TYPES]:
             problems.append(f"inputs of the type {', '.join(unknown)}")
         if problems:

@@ -96,8 +96,6 @@ class Renderer:
     ) -> tuple[list[Tensor], Tensor]:
         """Waveforms of the synthesizer, and the f0 (B, F) that they were made with."""
         assert self.model is not None
-        if speaker.is_floating_point():
-            self.model.EnableCharacterMix(speaker.size(-1), self.device)
         output, f0 = self.model.infer(
             units.transpose(1, 2),
             f0,

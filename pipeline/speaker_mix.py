@@ -86,7 +86,7 @@ class SpeakerMix:
         segments: dict[int, np.ndarray] = {}
         for speaker, given in timeline.speakers:
             try:
-                speaker_id = speaker if speaker in spk.values() else find_speaker(spk, speaker)
+                speaker_id = int(speaker) if speaker in spk.values() else find_speaker(spk, speaker)
             except ValueError as error:
                 problems.append(str(error))
                 continue

@@ -111,6 +111,13 @@ def test_a_configuration_of_another_model(tmp_path: Path, changes: dict[str, Any
     assert str(error.value).endswith("-c must name the config.json it was exported with")
 
 
+def test_a_configuration_of_other_speakers(tmp_path: Path) -> None:
+    exported(tmp_path, spk=TWO)
+    message = r"does not fit its configuration:\n  spk: ids up to 0 in the configuration, 2 speakers in the model"
+    with pytest.raises(ValueError, match=message):
+        OnnxSynthesizer(tmp_path / "model.onnx", tiny_config(spk=ONE), CPU)
+
+
 def foreign(path: Path, *, hop: int = HOP, uv: int = TensorProto.FLOAT, **renamed: str) -> Path:
     """A file of another tool: every sample of a frame is its f0 over 1000, plus its uv."""
     kinds = {

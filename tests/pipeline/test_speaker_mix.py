@@ -130,6 +130,7 @@ def test_all_faults_are_told_at_once() -> None:
 def test_ids_of_a_map_are_ids_even_where_a_speaker_is_called_like_one() -> None:
     mix = SpeakerMix.from_map(FADE, {"1": 0, "0": 1})
     assert mix.weights(np.zeros(1), 1.0).tolist() == [[1, 0]]
+    assert SpeakerMix.from_map({float(i): rows for i, rows in FADE.items()}, SPK).weights(np.zeros(1), 1.0)[0, 0] == 1
     assert problems({"anna": [[0, 1, 1, 1]], 0: [[0, 1, 1, 1]]}, {"anna": 0}) == ["speaker anna (id 0) is there twice"]
 
 
