@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cluster.kmeans import LARGEST
 from common import unpickle
 from common.failures import shown
 from common.formats import write_atomically
@@ -62,6 +63,8 @@ def _centres(entry: Any, where: str) -> Tensor:
         table = table.float().numpy()
     if not isinstance(table, np.ndarray) or table.dtype.kind != "f" or table.ndim != 2 or 0 in table.shape:
         raise ValueError(f"{where}: no table of cluster centres: run python cluster/train_cluster.py for some")
-    if not np.isfinite(table).all():
-        raise ValueError(f"{where}: centres that are not finite")
-    return torch.from_numpy(table.astype(np.float32))
+    with np.errstate(over="ignore"):
+        centres = torch.from_numpy(table.astype(np.float32))
+    if not (centres.square().sum(1) < LARGEST).all():  # nor is NaN
+        raise ValueError(f"{where}: centres that are not finite, or too large to be units")
+    return centres

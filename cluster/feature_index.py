@@ -16,7 +16,7 @@ from cluster.kmeans import kmeans, nearest
 
 VECTORS_PER_LIST = 39  # as in the reference: fewer make no reliable centre
 LISTS_ITERATIONS = 10
-QUERIES = 1024  # searched at once
+QUERIES, SCORES = 1024, 1 << 25  # searched at once, and numbers of their table of queries against vectors: 128 MB
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,9 @@ class FeatureIndex:
         """
         filled = torch.nonzero(self.sizes)[:, 0]
         n_probes = min(n_probes or self.n_probes, len(filled))
+        n_columns = int(self.sizes.topk(n_probes).values.sum())  # at most: a flat index is one long list
         found = []
-        for block in queries.split(QUERIES):
+        for block in queries.split(max(1, min(QUERIES, SCORES // n_columns))):
             to_centres = torch.cdist(block, self.centres[filled], compute_mode="use_mm_for_euclid_dist")
             lists = filled[to_centres.topk(n_probes, largest=False).indices]  # (F, P)
             found.append(self._search_lists(block, lists, min(n_neighbours, len(self.vectors))))

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from cluster.feature_index import FeatureIndex
+from cluster.kmeans import LARGEST
 from common import unpickle
 from common.failures import shown
 from common.formats import write_atomically
@@ -212,6 +213,6 @@ def _read_sizes(cursor: _Cursor, n_lists: int, vector_bytes: int) -> np.ndarray:
 
 
 def _finite(vectors: np.ndarray) -> torch.Tensor:
-    if not np.isfinite(vectors).all():
-        raise ValueError("numbers in it are not finite")
+    if not (np.einsum("ij,ij->i", vectors, vectors) < LARGEST).all():  # nor is NaN
+        raise ValueError("numbers in it are not finite, or too large to be units")
     return torch.from_numpy(np.require(vectors, requirements=["C", "W"]))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+LARGEST = 1e30  # squared length of a frame: distances stay finite in float32
 SCORES = 1 << 24  # numbers of a block's table of frames against centres: 64 MB
 MAX_BLOCK = 16384  # frames
 MAX_ITERATIONS = 50

@@ -67,6 +67,7 @@ def test_a_payload_is_refused(tmp_path, capsys):
     [
         *({}, [1], {"a": 1}, {"a": {}}, {"a": {"cluster_centers_": "x"}}, {"a": {"cluster_centers_": np.zeros(3)}}),
         *({"a": {"cluster_centers_": np.zeros((0, 3))}}, {"a": {"cluster_centers_": np.full((2, 2), np.nan)}}),
+        *({"a": {"cluster_centers_": np.full((2, 2), value)}} for value in (1e18, 1e300, np.inf)),
     ],
 )
 def test_other_contents_are_errors_that_name_the_file(content, tmp_path):

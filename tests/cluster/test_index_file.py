@@ -70,6 +70,20 @@ def test_a_vector_of_the_index_finds_itself_at_distance_zero(index):
     assert distances.max() == 0 and torch.equal(positions[:, 0], torch.arange(len(index.vectors)))
 
 
+@pytest.mark.parametrize("n_probes", [1, 5, 900])
+def test_however_long_the_lists_the_table_of_scores_is_bounded(index, n_probes, monkeypatch):
+    expected = index.search(torch.from_numpy(queries()), 8, n_probes)
+    monkeypatch.setattr("cluster.feature_index.SCORES", 2000)
+    sizes = []
+    inner = FeatureIndex._scores
+    monkeypatch.setattr(
+        FeatureIndex, "_scores", lambda *a, **k: sizes.append((found := inner(*a, **k)).numel()) or found
+    )
+    for got, whole in zip(index.search(torch.from_numpy(queries()), 8, n_probes), expected, strict=True):
+        assert_close(got, whole, max_abs=1e-5)
+    assert max(sizes) <= 2000
+
+
 def test_long_queries_in_blocks_equal_single_ones(index, monkeypatch):
     whole = index.search(torch.from_numpy(queries()), 4, 2)
     monkeypatch.setattr("cluster.feature_index.QUERIES", 7)
@@ -191,6 +205,15 @@ def test_pickles_of_something_else(content, tmp_path):
     torch.save(content, tmp_path / "odd.pkl")
     with pytest.raises(ValueError, match=r"odd\.pkl"):
         read_indexes(tmp_path / "odd.pkl")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e18, -3e38])
+def test_numbers_that_no_distance_can_be_taken_of(value, index, tmp_path):
+    data = vectors()
+    data[5, 3] = value
+    write_index(tmp_path / "a.index", FeatureIndex(index.centres, index.sizes, torch.from_numpy(data)))
+    with pytest.raises(ValueError, match=r"a\.index: .*not finite, or too large to be units"):
+        read_indexes(tmp_path / "a.index")
 
 
 def test_names_for_keys_are_refused(tmp_path, index):
