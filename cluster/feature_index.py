@@ -36,7 +36,7 @@ class FeatureIndex:
         """
         filled = torch.nonzero(self.sizes)[:, 0]
         n_probes = min(n_probes or self.n_probes, len(filled))
-        n_columns = int(self.sizes.topk(n_probes).values.sum())  # at most: a flat index is one long list
+        n_columns = sum(sorted(self.sizes.tolist())[-n_probes:])  # at most: a flat index is one long list
         found = []
         for block in queries.split(max(1, min(QUERIES, SCORES // n_columns))):
             to_centres = torch.cdist(block, self.centres[filled], compute_mode="use_mm_for_euclid_dist")

@@ -86,6 +86,13 @@ def keep_copy(path: Path) -> Path:
     return copy
 
 
+def rewrite_text(path: Path, text: str) -> Path | None:
+    """`write_text`; a file that holds anything else may have been edited by hand, so it is copied: returns the copy."""
+    kept = keep_copy(path) if path.exists() and path.read_bytes() != text.encode("utf-8", "replace") else None
+    write_text(path, text)
+    return kept
+
+
 def remove_parts(folder: Path, *, below: bool = True) -> None:
     """Remove what killed processes left half written in ``folder``, and ``below``; nothing else may write there."""
     for part in folder.rglob(f".*{PART}") if below else folder.glob(f".*{PART}"):

@@ -216,6 +216,5 @@ def _write_lines(path: Path, lines: list[str]) -> None:
 
 def _write_config(path: Path, text: str, notices: list[str]) -> None:
     """Write ``text``; a file that holds anything else is first copied, since it may have been edited by hand."""
-    if path.exists() and path.read_bytes() != text.encode("utf-8"):
-        notices.append(f"{path} was there and differs: copied to {formats.keep_copy(path)}, then written anew")
-    formats.write_text(path, text)
+    if kept := formats.rewrite_text(path, text):
+        notices.append(f"{path} was there and differs: copied to {kept}, then written anew")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common.formats import keep_copy, write_text
+from common.formats import rewrite_text
 from pipeline.csv_tables import Table, read_table
 from pipeline.melody import SECONDS_DIGITS, Melody, find_hole, find_problem
 
@@ -37,9 +37,7 @@ def write_csv(path: Path, melody: Melody) -> Path | None:
         for seconds, text in zip(melody.seconds.tolist(), hz, strict=True)
     ]
     text = "\n".join([",".join(COLUMNS), *rows, ""])
-    kept = keep_copy(path) if path.exists() and path.read_bytes() != text.encode() else None
-    write_text(path, text)
-    return kept
+    return rewrite_text(path, text)
 
 
 def read_csv(path: Path, duration: float) -> Melody:

@@ -1,5 +1,6 @@
 """The journey of onnx_export.py: a trained network to an .onnx file, and to what MoeVoiceStudio wants beside it."""
 
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import torch
 import vencoder
 from common import pretrained
 from common.config import Config
-from common.formats import write_json
+from common.formats import rewrite_text
 from common.registry import NotAvailableError
 from diffusion.loading import N_MELS, load_unit2mel
 from modules.f0.rmvpe import RmvpePredictor
@@ -102,7 +103,10 @@ def _describe(project: str, config: Config) -> None:
         logger.warning("no file for MoeVoiceStudio: it has no speech encoder %r, and none can be exported", encoder)
         return
     path, wanted = CHECKPOINTS / f"{project}.json", moe_voice_studio.NOISE_CHANNELS
-    write_json(path, moe_voice_studio.description(project, config))
+    if kept := rewrite_text(
+        path, json.dumps(moe_voice_studio.description(project, config), indent=1, ensure_ascii=False)
+    ):
+        logger.warning("%s was there and differs: kept as %s", path, kept.name)
     logger.info(
         "%s: for MoeVoiceStudio, whose folder Models takes it, and the model as %s/%s_SoVits.onnx",
         *(path, project, project),

@@ -60,7 +60,9 @@ def compress(
 
 
 def check_output(output: Path, inputs: Iterable[Path]) -> None:
-    """Raise ValueError where ``output`` would be written over one of ``inputs``."""
+    """Raise ValueError where ``output`` would be written over one of ``inputs``, or be called what it is not."""
+    if output.suffix == ".onnx":
+        raise ValueError(f"-o {output}: what is written here is a checkpoint; python onnx_export.py makes .onnx files")
     for path in inputs:
         if is_same_file(output, path):
             raise ValueError(f"{output} would be written over what it is made from, {path}: name another file with -o")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from common.formats import F0, beside, keep_copy, remove_parts, write_atomically, write_json, write_text
+from common.formats import F0, beside, keep_copy, remove_parts, rewrite_text, write_atomically, write_json, write_text
 
 
 def test_caches_stand_beside_the_clip():
@@ -46,6 +46,15 @@ def test_copies_of_one_second_have_names_of_their_own(tmp_path, monkeypatch):
         kept.append(keep_copy(path))
     assert [copy.name for copy in kept] == [f"a.csv.bak-20260102-030405{end}" for end in ("", "-2", "-3")]
     assert [copy.read_text() for copy in kept] == ["one", "two", "three"] and path.read_text() == "three"
+
+
+def test_what_was_edited_is_kept_when_it_is_written_anew(tmp_path):
+    path = tmp_path / "a.json"
+    assert rewrite_text(path, "歌") is None and rewrite_text(path, "歌") is None
+    path.write_text("edited")
+    kept = rewrite_text(path, "歌")
+    assert kept and kept.read_text() == "edited" and path.read_text(encoding="utf-8") == "歌"
+    assert set(tmp_path.iterdir()) == {path, kept}
 
 
 def test_text_and_json_keep_every_letter(tmp_path):

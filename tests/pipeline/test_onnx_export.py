@@ -176,6 +176,12 @@ def test_what_moe_voice_studio_is_told(tmp_path: Path, changes: dict[str, Any], 
         **{"SoVits3": False, "Cluster": ""},
         **expected,
     }
+    edited = json.dumps(described | {"Cluster": "Index"})
+    Path("checkpoints/愛.json").write_text(edited, encoding="utf-8")
+    for _ in range(2):
+        assert onnx_export.main(["-n", "愛"]) == 0
+    assert json.loads(Path("checkpoints/愛.json").read_text(encoding="utf-8")) == described
+    assert [path.read_text(encoding="utf-8") for path in Path("checkpoints").glob("愛.json.bak-*")] == [edited]
 
 
 def test_models_that_moe_voice_studio_cannot_run_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

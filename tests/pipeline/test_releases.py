@@ -125,6 +125,8 @@ def test_what_is_refused(trained: tuple[Path, Path], tmp_path: Path) -> None:
         compress(path, tmp_path / "r.pth", config_path, safetensors=True)
     with pytest.raises(ValueError, match=r"a file of this format must not end in \.safetensors"):
         compress(path, tmp_path / "r.safetensors", config_path, safetensors=False)
+    with pytest.raises(ValueError, match=r"what is written here is a checkpoint; python onnx_export\.py makes"):
+        compress(path, tmp_path / "r.onnx", config_path)
     with pytest.raises(CheckpointError, match="no checkpoint"):
         compress(tmp_path / "G_6.pth", None, config_path)
     config = json.loads(config_path.read_text())
