@@ -162,28 +162,27 @@ def find_checkpoints(names: Sequence[str]) -> dict[str, Path]:
 
 
 def rank(rows: Sequence[Row]) -> Verdict:
-    """The verdict on the checkpoints of ``rows``, by the criteria that were measured of every row.
+    """The verdict on the checkpoints of ``rows``, by the criteria that could be measured.
+
+    A checkpoint of which one cannot be measured, while it can of others (nothing it made is voiced), is the last there.
 
     Raises:
-        ValueError: none was.
+        ValueError: none could be.
     """
     by_checkpoint: dict[str, list[Row]] = {}
     for row in rows:
         by_checkpoint.setdefault(str(row.checkpoint), []).append(row)
     most = max(map(len, by_checkpoint.values()))
     complete = {label: found for label, found in by_checkpoint.items() if len(found) == most}
-    used = [criterion for criterion in CRITERIA if all(_has(row, criterion) for row in sum(complete.values(), []))]
+    means = {label: {c.name: _mean(found, c) for c in CRITERIA} for label, found in complete.items()}
+    used = [c for c in CRITERIA if any(np.isfinite(values[c.name]) for values in means.values())]
     if not used:
-        raise ValueError("nothing that checkpoints are ranked by was measured for all of them")
-    means = {
-        label: {criterion.name: float(np.mean([criterion.value(row) for row in found])) for criterion in used}
-        for label, found in complete.items()
-    }
+        raise ValueError("nothing that checkpoints are ranked by was measured for any of them")
     ranks = {c.name: _ranks({label: values[c.name] for label, values in means.items()}) for c in used}
     standings = [
         Standing(
             label,
-            {criterion.name: criterion.text(values[criterion.name]) for criterion in used},
+            {c.name: c.text(values[c.name]) if np.isfinite(values[c.name]) else f"no {c.name}" for c in used},
             {name: by_label[label] for name, by_label in ranks.items()},
             float(np.mean([by_label[label] for by_label in ranks.values()])),
         )
@@ -191,7 +190,7 @@ def rank(rows: Sequence[Row]) -> Verdict:
     ]
     standings.sort(key=lambda standing: (standing.mean_rank, *means[standing.checkpoint].values()))
     unused = [criterion.name for criterion in CRITERIA if criterion not in used]
-    rule = RULE + (f"; not measured for all, so without effect: {', '.join(unused)}" if unused else "")
+    rule = RULE + (f"; not measured, so without effect: {', '.join(unused)}" if unused else "")
     return Verdict(standings, rule, _why(standings))
 
 
@@ -210,12 +209,12 @@ def _ranks(values: dict[str, float]) -> dict[str, float]:
     return {label: ordered.index(value) + (ordered.count(value) + 1) / 2 for label, value in values.items()}
 
 
-def _has(row: Row, criterion: Criterion) -> bool:
+def _mean(rows: Sequence[Row], criterion: Criterion) -> float:
+    """Over all rows; infinite where one of them has no such value."""
     try:
-        criterion.value(row)
+        return float(np.mean([criterion.value(row) for row in rows]))
     except KeyError:
-        return False
-    return True
+        return float("inf")
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

@@ -119,7 +119,7 @@ class Converter:
                 self.model.EnableCharacterMix(options.speaker_mix.n_speakers, self.device)
         singers = {target.speaker_id for target in targets if target.speaker_id is not None}
         if options.speaker_mix is not None:
-            singers |= set(options.speaker_mix.segments)
+            singers |= set(options.speaker_mix.singers)
         self.tools.load(options, self.voice, sorted(singers))
 
     def melody(

@@ -107,6 +107,11 @@ class SpeakerMix:
         """S: what `SynthesizerTrn.EnableCharacterMix` is to be called with."""
         return max(self.spk.values()) + 1
 
+    @property
+    def singers(self) -> list[int]:
+        """Ids of those who are heard somewhere."""
+        return [speaker_id for speaker_id, rows in self.segments.items() if rows[:, 2:].any()]
+
     def weights(self, times: np.ndarray, duration: float) -> np.ndarray:
         """Weights (F, S) float32 at ``times`` (F,), seconds from the start of a song that lasts ``duration`` seconds.
 

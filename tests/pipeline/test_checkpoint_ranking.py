@@ -47,13 +47,24 @@ def test_equals_share_a_rank_and_the_better_voice_wins():
     assert verdict.reason.endswith("G_1 has the same mean rank: listen to both")
 
 
-def test_what_was_not_measured_for_all_has_no_effect():
-    verdict = rank([row("G_1", off_pitch=0.2, quality=5.0), row("G_2", off_pitch=0.1)])
+def test_what_was_not_measured_has_no_effect():
+    verdict = rank([row("G_1", off_pitch=0.2), row("G_2", off_pitch=0.1)])
     assert verdict.standings[0].checkpoint == "G_2"
     assert verdict.standings[0].ranks == {"melody": 1}
-    assert verdict.rule.endswith("not measured for all, so without effect: voice, quality")
+    assert verdict.rule.endswith("not measured, so without effect: voice, quality")
     with pytest.raises(ValueError, match="nothing that checkpoints are ranked by was measured"):
         rank([row("G_1"), row("G_2")])
+
+
+def test_a_checkpoint_of_which_something_cannot_be_measured_is_last_there():
+    """One whose output has no voiced frame must not take the melody out of the comparison of the others."""
+    verdict = rank(
+        [row("G_1", quality=5.0), row("G_2", off_pitch=0.1, quality=3.0), row("G_3", off_pitch=0.2, quality=4)]
+    )
+    by_label = {standing.checkpoint: standing for standing in verdict.standings}
+    assert by_label["G_1"].ranks == {"melody": 3, "quality": 1}
+    assert by_label["G_1"].criteria["melody"] == "no melody"
+    assert by_label["G_2"].ranks == {"melody": 1, "quality": 3}
 
 
 def test_a_checkpoint_that_lacks_a_conversion_is_not_ranked():

@@ -113,3 +113,5 @@ def test_a_speaker_who_is_not_in_the_file(folder: Path, tmp_path: Path) -> None:
         converter.convert(SONG, options(cluster_infer_ratio=0.5))
     with pytest.raises(ValueError, match=r"no speaker bob"):
         converter.convert(SONG, options(cluster_infer_ratio=0.5, speaker_mix=EVEN))
+    only_anna = mix([[0, 1, 1, 1]], [[0, 1, 0, 0]])
+    assert converter.convert(SONG, options(cluster_infer_ratio=0.5, speaker_mix=only_anna)).any()
