@@ -32,10 +32,10 @@ def newest_step(folder: Path) -> int | None:
 def save(
     folder: Path, content: Mapping[str, Any], moments: Mapping[str, Any], *, inside: bool, force_interval: int
 ) -> None:
-    """Write the checkpoint of ``content["global_step"]``, then remove the one before it.
+    """Write the checkpoint of ``content["global_step"]``, then remove the one before it, and no other.
 
-    Older ones stay where their step is a multiple of ``force_interval``. ``inside`` says that ``moments`` belong into
-    the model's file.
+    That one stays too where its step is a multiple of ``force_interval``. What stayed once is never removed later,
+    whatever the interval is then. ``inside`` says that ``moments`` belong into the model's file.
     """
     step = content["global_step"]
     if inside:
@@ -43,11 +43,9 @@ def save(
     else:  # before the model: where that is, they are
         checkpoint.save(optimizer_path(folder, step), {"global_step": step, "optimizer": moments})
     checkpoint.save(model_path(folder, step), content)
-    for old in sorted(checkpoint.steps_of(folder, MODEL), reverse=True):
-        if old < step:
-            if old % force_interval == 0:
-                break
-            model_path(folder, old).unlink(missing_ok=True)
+    before = max((old for old in checkpoint.steps_of(folder, MODEL) if old < step), default=0)
+    if before % force_interval:
+        model_path(folder, before).unlink(missing_ok=True)
     for old in checkpoint.steps_of(folder, OPTIMIZER):
         if old < step or inside:
             optimizer_path(folder, old).unlink(missing_ok=True)
