@@ -83,7 +83,16 @@ def _fits(field: str, value: Any) -> bool:
 def vocoder_path(ckpt: str | PathLike[str]) -> Path:
     """Place of ``vocoder.ckpt``: below the working directory, or else where pretrained files are installed."""
     path = Path(ckpt)
-    return path if path.is_absolute() or path.with_name(CONFIG).is_file() else ROOT / path
+    here = path.is_absolute() or path.exists() or path.with_name(CONFIG).is_file()
+    return path if here else ROOT / path
+
+
+def refuse_folder(weights: Path) -> None:
+    """Raise ValueError where the folder of a vocoder is named and not its weights."""
+    if weights.is_dir():
+        found = sorted(child.name for child in weights.iterdir() if child.name == "model" or child.suffix == ".ckpt")
+        hint = f"write {weights / found[0]}" if found else "it holds neither model nor model.ckpt"
+        raise ValueError(f"{weights} is a folder, not a vocoder's weights: {hint}")
 
 
 def read_mel_format(ckpt: str | PathLike[str]) -> MelFormat:
@@ -91,8 +100,9 @@ def read_mel_format(ckpt: str | PathLike[str]) -> MelFormat:
 
     Raises:
         FileNotFoundError: no config.json beside the weights, or where they would be.
-        ValueError: one without a needed key.
+        ValueError: one without a needed key, or a folder in place of the weights.
     """
+    refuse_folder(vocoder_path(ckpt))
     path = vocoder_path(ckpt).with_name(CONFIG)
     if not path.is_file():
         raise FileNotFoundError(

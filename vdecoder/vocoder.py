@@ -17,7 +17,7 @@ from torch import Tensor
 from common import checkpoint, devices
 from common.config import read_json
 from modules.layers import remove_weight_norms
-from vdecoder.mel_format import EMBEDDED, MelFormat
+from vdecoder.mel_format import EMBEDDED, MelFormat, refuse_folder
 from vdecoder.nsf_hifigan import NSFHiFiGAN
 
 LOG10_PER_LN = 1 / math.log(10)  # networks trained on log10 mels are fed natural ones times this
@@ -77,10 +77,7 @@ class Vocoder:
 
 def read_vocoder_config(weights: Path) -> dict[str, Any]:
     """The checked config.json beside the weights of a vocoder; raises as `Vocoder` does."""
-    if weights.is_dir():
-        found = sorted(child.name for child in weights.iterdir() if child.name == "model" or child.suffix == ".ckpt")
-        hint = f"write {weights / found[0]}" if found else "it holds neither model nor model.ckpt"
-        raise ValueError(f"{weights} is a folder, not a vocoder's weights: {hint}")
+    refuse_folder(weights)
     if not weights.is_file():
         raise FileNotFoundError(
             f"no vocoder weights at {weights}: run python -m common.pretrained get nsf-hifigan, or name another file"

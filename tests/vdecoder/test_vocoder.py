@@ -9,6 +9,7 @@ import torch
 from scripts import release_vocoder
 from tests.parity import Case, assert_close
 from vdecoder import VOCODERS, build_vocoder
+from vdecoder.mel_format import read_mel_format, vocoder_path
 from vdecoder.vocoder import LOG10_PER_LN, build_generator
 
 TINY = {
@@ -103,6 +104,21 @@ def test_a_folder_or_an_archive_is_named(tmp_path: Path) -> None:
     archive.write_bytes(b"PK")
     with pytest.raises(ValueError, match="is an archive: unpack it"):
         build_vocoder("nsf-hifigan", archive, "cpu")
+
+
+def test_what_is_named_is_looked_for_here_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a message about missing files names the ones that were meant."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine").mkdir()
+    write_vocoder(Path("mine"))
+    assert vocoder_path("mine/model") == Path("mine/model")
+    with pytest.raises(ValueError, match=r"mine is a folder, not a vocoder's weights: write mine.model"):
+        read_mel_format("mine")
+    Path("mine/config.json").unlink()
+    assert vocoder_path("mine/model") == Path("mine/model")
+    with pytest.raises(FileNotFoundError, match=r"no mine.config.json"):
+        read_mel_format("mine/model")
+    assert vocoder_path("pretrain/embedded/vocoder/model.ckpt").is_file()  # of the installation
 
 
 @pytest.mark.parametrize(
