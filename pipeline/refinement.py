@@ -3,6 +3,7 @@
 Letters: B pieces, F frames, D unit channels, S speakers, M mels, T = F * hop_length samples.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,8 @@ from pipeline.voice import Voice
 from vdecoder import build_vocoder
 from vdecoder.mel_format import vocoder_path
 from vdecoder.vocoder import Vocoder
+
+logger = logging.getLogger(__name__)
 
 
 class Refiner:
@@ -50,13 +53,15 @@ class Refiner:
         n_mels = vocoder_format(self.config, ckpt).n_mels
         self.model = load_unit2mel(model_path, config_path, device, n_mels=n_mels)
         self.vocoder: Vocoder = build_vocoder(self.config.vocoder.type, vocoder_path(ckpt), device)
+        self._said: set[str] = set()
 
     def check(self, voice: Voice, options: ConversionOptions, speaker_ids: Iterable[int]) -> None:
         """Whether this model can refine what these speakers of ``voice`` sing with these options.
 
         Raises:
-            ValueError: another grid or encoder, a speaker that it does not know, steps that were not trained, or a
-                vocoder that cannot shift the pitch.
+            FileNotFoundError: weights of the encoder that encodes again.
+            ValueError: another grid or encoder, a speaker it does not know, steps that were not trained, or a vocoder
+                that cannot shift the pitch.
         """
         for name in ("sample_rate", "hop_length"):
             own, theirs = getattr(self.voice, name), getattr(voice, name)
@@ -68,20 +73,15 @@ class Refiner:
                 f"the diffusion model was trained with units of {own}, the model it is to refine with {theirs}: take a"
                 " pair with one encoder, or add -se (--second_encoding), which makes units for the diffusion model anew"
             )
+        if own != theirs:
+            _ = self._own_encoder  # what is missing for it is missing before the first song
         if options.keyshift and not self.vocoder.can_shift:
             raise ValueError(
                 "--keyshift needs a vocoder that was trained to shift the pitch (pc_aug in its config.json, such as"
                 " PC-NSF-HiFiGAN); with this one transpose by -t"
             )
         self.plan(options)
-        known = self._speaker_ids(voice)
-        for speaker_id in speaker_ids:
-            if known is not None and speaker_id not in known:
-                raise ValueError(
-                    f"the diffusion model has no speaker {voice.speaker_name(speaker_id)!r}, it knows"
-                    f" {', '.join(self.voice.speakers)}: train it on them (python train_diff.py), or take the"
-                    " one that belongs to this model"
-                )
+        self._check_speakers(voice, speaker_ids)
 
     def plan(self, options: ConversionOptions) -> Plan:
         """How its mels are sampled; see `diffusion.decoder.MelDecoder.plan`, also for what it raises."""
@@ -155,13 +155,35 @@ class Refiner:
         return FeatureExtractor(settings, self.device, f0=False)
 
     def _speaker_ids(self, voice: Voice) -> dict[int, int] | None:
-        """This model's id for each id of ``voice`` that it knows; None where it has one speaker and needs no ids."""
+        """This model's id for each id of ``voice`` that it knows; None where it has a single speaker and needs none."""
         if self.model.n_spk == 1:
             return None
         own, theirs = self.voice.speakers, voice.speakers
-        if set(own) == {str(i + 1) for i in range(self.model.n_spk)} and not set(theirs) <= set(own):
-            return {i: i for i in theirs.values() if i < self.model.n_spk}  # a file that names nobody: by order
-        return {theirs[name]: own[name] for name in theirs if name in own}
+        if self._names_nobody and not set(theirs) <= set(own):
+            return {i: i for i in theirs.values() if i < self.model.n_spk}  # by order
+        return {i: own[name] for name, i in theirs.items() if name in own}
+
+    @property
+    def _names_nobody(self) -> bool:
+        """Whether its config only counts its speakers."""
+        return set(self.voice.speakers) == {str(i + 1) for i in range(self.model.n_spk)}
+
+    def _check_speakers(self, voice: Voice, speaker_ids: Iterable[int]) -> None:
+        ids, known = self._speaker_ids(voice), ", ".join(self.voice.speakers)
+        for speaker_id in speaker_ids:
+            name = voice.speaker_name(speaker_id)
+            if ids is not None and speaker_id not in ids:
+                raise ValueError(
+                    f"the diffusion model has no speaker {name!r}, it knows {known}: train it with"
+                    " python train_diff.py on the same speakers, or take the one that belongs to this model"
+                )
+            if ids is None and not self._names_nobody and name not in self.voice.speakers:
+                self._say(f"the diffusion model knows one voice, {known}: it makes {name!r} sound like that one")
+
+    def _say(self, line: str) -> None:
+        if line not in self._said:  # checks are made for every song
+            logger.warning("%s", line)
+            self._said.add(line)
 
     def _speakers(self, speaker: Tensor, ids: dict[int, int] | None) -> Tensor | None:
         if ids is None:

@@ -13,10 +13,12 @@ from pipeline.conversion import Converter
 from pipeline.conversion_options import ConversionOptions
 from pipeline.conversion_tools import ToolFiles
 from pipeline.rendering import Target
+from pipeline.speaker_mix import SpeakerMix
 from tests.pipeline.tiny_diffusion import write_diffusion, write_vocoder
 from tests.pipeline.tiny_model import HOP, silence, sung, write_model
 
 DEFAULT = ConversionOptions(speaker="bob", f0_predictor="dio", shallow_diffusion=True, k_step=20)
+EVEN = {0: [[0, 1, 1, 1]], 1: [[0, 1, 1, 1]]}  # both sing all the time
 SONG = np.concatenate([sung(1.0), silence(0.4), sung(1.3, 300.0)])[:-77]
 
 
@@ -164,6 +166,11 @@ def test_the_encoder_of_the_diffusion_model(folder: Path, tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="units of embedded, the model it is to refine with cepstral.*-se"):
         converter.convert(SONG, options())
     assert converter.convert(SONG, options(second_encoding=True)).shape == SONG.shape
+    encoder = {"data": {"encoder": "hubertsoft", "encoder_out_channels": 256}}
+    paths = write_diffusion(tmp_path / "soft", vocoder=folder / "vocoder/model", sections=encoder)
+    converter = Converter(folder / "G_5.pth", folder / "config.json", device="cpu", files=ToolFiles(*paths))
+    with pytest.raises(FileNotFoundError, match="hubert"):  # said before the first song
+        converter.prepare(options(second_encoding=True), [Target(1, 0.0)])
 
 
 @pytest.mark.parametrize(
@@ -182,7 +189,7 @@ def test_models_that_cannot_do_it(folder: Path, tmp_path: Path, sections: dict, 
     paths = write_diffusion(tmp_path, vocoder=folder / "vocoder/model", sections=sections)
     with pytest.raises(ValueError, match=message):
         Converter(folder / "G_5.pth", folder / "config.json", device="cpu", files=ToolFiles(*paths)).prepare(
-            options(**changes), [Target(0, 0.0), Target(1, 0.0)]
+            options(**changes), [Target(1, 0.0)]
         )
 
 
@@ -211,29 +218,40 @@ def test_files_that_are_missing_or_damaged(folder: Path, tmp_path: Path) -> None
         prepare(model, tmp_path / "bad.yaml")
 
 
-def test_only_those_who_sing_must_be_known(folder: Path, tmp_path: Path) -> None:
-    paths = write_diffusion(tmp_path, vocoder=folder / "vocoder/model", sections={"spk": {"carl": 0, "bob": 1}})
-    converter = Converter(folder / "G_5.pth", folder / "config.json", device="cpu", files=ToolFiles(*paths))
-    assert converter.convert(SONG, options(speaker="bob")).shape == SONG.shape
-    with pytest.raises(ValueError, match="no speaker 'anna', it knows bob, carl"):
-        converter.convert(SONG, options(speaker="anna"))
-
-
-def test_a_single_voice_needs_no_name(folder: Path, tmp_path: Path) -> None:
-    one = {"model": {"n_spk": 1}, "spk": {"whoever": 0}}
+def test_a_single_voice_needs_no_name(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """But a line is due, once, where it is another one than the synthesizer's."""
+    one = {"model": {"n_spk": 1}, "spk": {"anna": 0}}
     paths = write_diffusion(tmp_path, vocoder=folder / "vocoder/model", sections=one)
     converter = Converter(folder / "G_5.pth", folder / "config.json", device="cpu", files=ToolFiles(*paths))
-    assert converter.convert(SONG, options()).shape == SONG.shape
+    assert converter.convert(SONG, options(speaker="anna")).shape == SONG.shape
+    assert "one voice" not in caplog.text
+    for _ in range(2):
+        assert converter.convert(SONG[:20000], options(speaker="bob")).shape == (20000,)
+    assert caplog.text.count("knows one voice, anna: it makes 'bob' sound like that one") == 1
+
+
+def test_only_who_sings_must_be_known(folder: Path, tmp_path: Path) -> None:
+    paths = write_diffusion(tmp_path, vocoder=folder / "vocoder/model", sections={"spk": {"carl": 0, "bob": 1}})
+    converter = Converter(folder / "G_5.pth", folder / "config.json", device="cpu", files=ToolFiles(*paths))
+    assert converter.convert(SONG[:20000], options(speaker="bob")).shape == (20000,)
+    with pytest.raises(ValueError, match="no speaker 'anna', it knows bob, carl"):
+        converter.convert(SONG, options(speaker="anna"))
+    with pytest.raises(ValueError, match="no speaker 'anna'"):
+        converter.convert(SONG, options(speaker_mix=SpeakerMix.from_map(EVEN, converter.voice.speakers)))
 
 
 def test_models_of_other_tools_count_their_speakers(folder: Path, tmp_path: Path) -> None:
     """DDSP-SVC's files name nobody: their first speaker is the synthesizer's first."""
     paths = write_diffusion(tmp_path, vocoder=folder / "vocoder/model", sections={"spk": None})
     converter = Converter(folder / "G_5.pth", folder / "config.json", device="cpu", files=ToolFiles(*paths))
-    converter.prepare(options(), [])
-    assert converter.tools.refiner._speakers(
-        torch.tensor([[0], [1]]), converter.tools.refiner._speaker_ids(converter.voice)
-    ).tolist() == [[0], [1]]
+    converter.prepare(options(), [Target(0, 0.0), Target(1, 0.0)])
+    refiner = converter.tools.refiner
+    ids = refiner._speaker_ids(converter.voice)
+    assert refiner._speakers(torch.tensor([[0], [1]]), ids).tolist() == [[0], [1]]
+    more = dataclasses.replace(converter.voice, speakers={"anna": 0, "bob": 1, "dora": 2})
+    refiner.check(more, options(), [1])
+    with pytest.raises(ValueError, match="no speaker 'dora', it knows 1, 2"):
+        refiner.check(more, options(), [2])
 
 
 def test_refined_frames_stay_in_place(converter: Converter, monkeypatch: pytest.MonkeyPatch) -> None:
