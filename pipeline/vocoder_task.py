@@ -5,7 +5,9 @@ Paper: Kong, Kim and Bae 2020, "HiFi-GAN", arXiv:2010.05646, section 2.4.
 """
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +25,7 @@ from pipeline.sampling import ClipKey
 from pipeline.training import TrainState
 from pipeline.vocoder_dataset import MARGIN, VocoderBatch, VocoderDataset, collate
 from vdecoder.mel_format import MelFormat
-from vdecoder.vocoder import build_generator, load_generator
+from vdecoder.vocoder import REQUIRED, build_generator, load_generator
 
 logger = logging.getLogger(__name__)
 
@@ -147,6 +149,7 @@ class VocoderTask:
             return None
         try:
             training = checkpoint.read(pair.discriminator)
+            self._check_network(training["config"]["model"])
             load_generator(self.generator, pair.generator)
             checkpoint.load_weights(self.discriminator, training["discriminator"], where=pair.discriminator)
             for name, optimizer in (("optimizer_g", self.updater.optim_g), ("optimizer_d", self.updater.optim_d)):
@@ -157,12 +160,19 @@ class VocoderTask:
             what = f"it has no key {error}" if isinstance(error, KeyError) else str(error)
             raise CheckpointError(
                 f"cannot resume from {pair.discriminator}: {what}\n  No file was changed. To go on, put back a good"
-                " file, or the config it was trained with; to start anew, use another name (-m)."
+                " file, or the config or the --base it was trained with; to start anew, use another name (-m)."
             ) from None
         if training.get("scaler"):
             self.updater.scaler.load_state_dict(training["scaler"])
         logger.info("resuming from %s: step %d, epoch %d", pair.generator, state.step, state.epoch)
         return state
+
+    def _check_network(self, theirs: Mapping[str, Any]) -> None:
+        """Mels of another format have the same shape: compare what a checkpoint's network was trained on."""
+        ours, keys = self.config.model, (*REQUIRED, "mini_nsf", "noise_sigma")
+        if wrong := [key for key in keys if (theirs.get(key) or None) != (ours.get(key) or None)]:
+            lines = (f"model.{key}: {ours.get(key)} in the configuration, {theirs.get(key)} there" for key in wrong)
+            raise CheckpointError("\n  ".join(["it is of another network or other mels:", *lines]))
 
     def load_decoder(self, path: Path) -> None:
         """Start from the decoder of a synthesizer, G_<step>.pth, which has the same layers behind ``conv_pre``.

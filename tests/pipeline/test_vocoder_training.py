@@ -296,8 +296,10 @@ def test_a_checkpoint_that_cannot_be_used_stops_the_run(in_tmp):
     with pytest.raises(CheckpointError, match=r"model_1.ckpt has no training_1.pth beside it"):
         go(settings)
     torch.save(content, training)
-    with pytest.raises(CheckpointError, match="shapes differ"):
+    with pytest.raises(CheckpointError, match="model.upsample_initial_channel: 64 in the configuration, 32 there"):
         go(config(model={"upsample_initial_channel": 64}))
+    with pytest.raises(CheckpointError, match=r"model.fmax: 8000 in the configuration, 16000 there\n.*--base"):
+        go(config(model={"fmax": 8000}))  # the same tensors, and other mels
     network = json.loads((FOLDER / "config.json").read_text(encoding="utf-8"))
     assert network["upsample_initial_channel"] == 32  # the file beside the weights still is theirs
 
