@@ -43,7 +43,7 @@ class MelFormat:
 
     @classmethod
     def of(cls, config: Mapping[str, Any], where: Path | str) -> "MelFormat":
-        """That of a vocoder's config.json; raises ValueError where a key is missing or holds no number."""
+        """That of a vocoder's config.json; raises ValueError where a key is missing or out of range."""
         missing = [key for key in KEYS.values() if key not in config]
         if missing:
             raise ValueError(f"{where}: missing {', '.join(missing)}")
@@ -51,6 +51,10 @@ class MelFormat:
         wrong = [KEYS[field] for field, value in values.items() if not _fits(field, value)]
         if wrong:
             raise ValueError(f"{where}: {', '.join(wrong)} must be a number above 0")
+        nyquist = values["sample_rate"] / 2
+        top = nyquist if values["fmax"] is None else values["fmax"]
+        if not values["fmin"] < top <= nyquist:
+            raise ValueError(f"{where}: fmin {values['fmin']:g} and fmax {top:g} must rise, up to {nyquist:g} Hz")
         return cls(**values)
 
     def extract(self, wav: Tensor, keyshift: float = 0, speed: float = 1) -> Tensor:

@@ -50,7 +50,7 @@ class Vocoder:
         self.n_mels, self.log10 = config["num_mels"], log10
         self.can_shift = bool(config.get("pc_aug"))
         self.mel_format = MelFormat.of(config, path.with_name("config.json"))
-        generator = build_generator(config)
+        generator = build_generator(config, path.with_name("config.json"))
         load_generator(generator, path)
         remove_weight_norms(generator)
         self.generator = generator.eval().requires_grad_(False).to(self.device)
@@ -93,17 +93,20 @@ def read_vocoder_config(weights: Path) -> dict[str, Any]:
     return config
 
 
-def build_generator(config: Mapping[str, Any]) -> NSFHiFiGAN:
-    """The generator that a vocoder's config.json describes, with untrained weights."""
-    return NSFHiFiGAN(
-        sample_rate=config["sampling_rate"],
-        inter_channels=config["num_mels"],
-        phase_at_frame_rate=True,
-        resblock=str(config["resblock"]),
-        mini_nsf=bool(config.get("mini_nsf")),
-        noise_sigma=float(config.get("noise_sigma") or 0.0),
-        **{key: config[key] for key in REQUIRED if key.startswith(("upsample_", "resblock_"))},
-    )
+def build_generator(config: Mapping[str, Any], where: Path | str = "config.json") -> NSFHiFiGAN:
+    """The generator, untrained, that a vocoder's config.json describes; raises ValueError for sizes that do not fit."""
+    try:
+        return NSFHiFiGAN(
+            sample_rate=config["sampling_rate"],
+            inter_channels=config["num_mels"],
+            phase_at_frame_rate=True,
+            resblock=str(config["resblock"]),
+            mini_nsf=bool(config.get("mini_nsf")),
+            noise_sigma=float(config.get("noise_sigma") or 0.0),
+            **{key: config[key] for key in REQUIRED if key.startswith(("upsample_", "resblock_"))},
+        )
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def load_generator(generator: NSFHiFiGAN, path: Path) -> None:
@@ -119,6 +122,20 @@ def check_vocoder(config: Mapping[str, Any], where: Path | str) -> None:
     missing = [key for key in REQUIRED if key not in config]
     if missing:
         raise ValueError(f"{where}: missing {', '.join(missing)}")
+    MelFormat.of(config, where)
+    lists = ("upsample_rates", "upsample_kernel_sizes", "resblock_kernel_sizes")
+    wrong = [key for key in lists if not _whole_numbers(config[key])]
+    dilations = config["resblock_dilation_sizes"]
+    if not isinstance(dilations, list) or not all(map(_whole_numbers, dilations)):
+        wrong.append("resblock_dilation_sizes")
+    if wrong:
+        raise ValueError(f"{where}: {', '.join(wrong)} must be a list of whole numbers (dilations: of such lists)")
+    if not _whole_numbers([config["upsample_initial_channel"]]):
+        raise ValueError(f"{where}: upsample_initial_channel must be a whole number above 0")
     product = math.prod(config["upsample_rates"])
     if product != config["hop_size"]:
         raise ValueError(f"{where}: upsample_rates multiply to {product}, but hop_size is {config['hop_size']}")
+
+
+def _whole_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(type(number) is int and number > 0 for number in value)

@@ -126,6 +126,12 @@ def test_what_is_named_is_looked_for_here_first(tmp_path: Path, monkeypatch: pyt
     [
         ({"hop_size": 64}, "upsample_rates multiply to 32, but hop_size is 64"),
         ({"upsample_initial_channel": 32}, "does not fit"),
+        ({"upsample_rates": None}, "config.json: upsample_rates must be a list of whole numbers"),
+        ({"resblock_dilation_sizes": [1]}, "config.json: resblock_dilation_sizes must be a list"),
+        ({"upsample_initial_channel": None}, "config.json: upsample_initial_channel must be a whole number"),
+        ({"resblock": "3"}, 'config.json: resblock must be "1" or "2"'),
+        ({"noise_sigma": "loud"}, "config.json: could not convert string to float: 'loud'"),
+        ({"fmax": 9000}, "config.json: fmin 40 and fmax 9000 must rise, up to 8000 Hz"),
     ],
 )
 def test_config_that_does_not_fit(tmp_path: Path, change: dict, message: str) -> None:
