@@ -93,7 +93,12 @@ def load_unit2mel(
     target = devices.resolve(device)
     state, _ = checkpoint.read_model(path, only=())
     model = build_unit2mel(config, n_mels=n_mels)
-    load_state(model, state, where=path)
+    try:
+        load_state(model, state, where=path)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{error}\n  -dm and -dc must name a model and the config.yaml it was trained with"
+        ) from None
     return model.eval().requires_grad_(False).to(target)
 
 

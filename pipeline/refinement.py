@@ -29,6 +29,8 @@ from vdecoder.vocoder import Vocoder
 
 logger = logging.getLogger(__name__)
 
+FEW_STEPS, STEPS = 5, 10  # of the sampler: fewer than are said to be few, and what is advised instead
+
 
 class Refiner:
     """A diffusion model with its vocoder.
@@ -80,7 +82,12 @@ class Refiner:
                 "--keyshift needs a vocoder that was trained to shift the pitch (pc_aug in its config.json, such as"
                 " PC-NSF-HiFiGAN); with this one transpose by -t"
             )
-        self.plan(options)
+        sampler = self.plan(options).sampler
+        if sampler.n_steps < FEW_STEPS and sampler.k_step >= 2 * STEPS:
+            self._say(
+                f"{sampler.name} walks back {sampler.k_step} steps of noise in {sampler.n_steps}, which is coarse:"
+                f" --speedup {sampler.k_step // STEPS} takes {STEPS}"
+            )
         self._check_speakers(voice, speaker_ids)
 
     def plan(self, options: ConversionOptions) -> Plan:

@@ -26,6 +26,7 @@ KEYS = {  # fields of MelFormat, and what they are called in config.json
     "fmin": "fmin",
     "fmax": "fmax",
 }
+WHOSE = "a vocoder's config.json has: name the weights of a vocoder, beside which its own stands"
 EMBEDDED = "pretrain/embedded/vocoder/model.ckpt"  # part of this repository
 
 
@@ -46,7 +47,7 @@ class MelFormat:
         """That of a vocoder's config.json; raises ValueError where a key is missing or out of range."""
         missing = [key for key in KEYS.values() if key not in config]
         if missing:
-            raise ValueError(f"{where}: missing {', '.join(missing)}")
+            raise ValueError(f"{where}: missing {', '.join(missing)}, which {WHOSE}")
         values = {field: config[key] for field, key in KEYS.items()}
         wrong = [KEYS[field] for field, value in values.items() if not _fits(field, value)]
         if wrong:

@@ -17,7 +17,7 @@ from torch import Tensor
 from common import checkpoint, devices
 from common.config import read_json
 from modules.layers import remove_weight_norms
-from vdecoder.mel_format import EMBEDDED, MelFormat, refuse_folder
+from vdecoder.mel_format import EMBEDDED, WHOSE, MelFormat, refuse_folder
 from vdecoder.nsf_hifigan import NSFHiFiGAN
 
 LOG10_PER_LN = 1 / math.log(10)  # networks trained on log10 mels are fed natural ones times this
@@ -121,7 +121,7 @@ def check_vocoder(config: Mapping[str, Any], where: Path | str) -> None:
     """Raise ValueError where no generator can be built from a vocoder's config.json."""
     missing = [key for key in REQUIRED if key not in config]
     if missing:
-        raise ValueError(f"{where}: missing {', '.join(missing)}")
+        raise ValueError(f"{where}: missing {', '.join(missing)}, which {WHOSE}")
     MelFormat.of(config, where)
     lists = ("upsample_rates", "upsample_kernel_sizes", "resblock_kernel_sizes")
     wrong = [key for key in lists if not _whole_numbers(config[key])]

@@ -173,6 +173,17 @@ def test_the_encoder_of_the_diffusion_model(folder: Path, tmp_path: Path) -> Non
         converter.prepare(options(second_encoding=True), [Target(1, 0.0)])
 
 
+def test_few_steps_are_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    converter = Converter(folder / "G_5.pth", folder / "config.json", device="cpu", files=files(folder))
+    for changes in ({"k_step": 100}, {"k_step": 4, "speedup": 2}, {"only_diffusion": True, "speedup": 200}):
+        converter.prepare(options(**changes), [])
+    assert "coarse" not in caplog.text
+    for _ in range(2):
+        converter.prepare(options(k_step=100, sampler="dpm-solver++", speedup=100), [])
+    said = "dpm-solver++ walks back 100 steps of noise in 1, which is coarse: --speedup 10 takes 10"
+    assert caplog.text.count(said) == 1
+
+
 @pytest.mark.parametrize(
     ("sections", "changes", "message"),
     [
@@ -204,8 +215,10 @@ def test_files_that_are_missing_or_damaged(folder: Path, tmp_path: Path) -> None
     with pytest.raises(FileNotFoundError, match="none.yaml.*name it with -dc"):
         prepare(model, tmp_path / "none.yaml")
     (tmp_path / "cut.pt").write_bytes(model.read_bytes()[:3000])
-    with pytest.raises(CheckpointError, match="damaged"):
+    with pytest.raises(CheckpointError, match="cut.pt is damaged.*: copy or fetch it again"):
         prepare(tmp_path / "cut.pt", config)
+    with pytest.raises(CheckpointError, match=r"is no diffusion model(.|\n)*-dm and -dc must name a model"):
+        prepare(folder / "G_5.pth", config)
     eleven = write_vocoder(tmp_path / "eleven", num_mels=11)
     other = write_diffusion(tmp_path / "other", vocoder=eleven)
     with pytest.raises(CheckpointError, match="mel bands of the vocoder: 11 in the configuration, 10 in the weights"):
