@@ -72,8 +72,10 @@ def read(path: str | Path, *, only: Collection[str] | None = None) -> dict[str, 
         raise CheckpointError(f"no checkpoint {path}")
     try:
         content = unpickle.read_file(path, only=only)
-    except ValueError as error:
+    except unpickle.UnsafePickleError as error:
         raise CheckpointError(str(error)) from None
+    except ValueError as error:
+        raise CheckpointError(f"{error}: copy or fetch it again") from None
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} is no checkpoint: it holds a {type(content).__name__}, not a table")
     return dict(content)

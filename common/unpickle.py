@@ -66,9 +66,7 @@ def _guarded(path: str | Path, read: Callable[[BinaryIO], Any]) -> Any:
             raise UnsafePickleError(f"{path} is refused: reading it would call {error}") from None
         except DAMAGE as error:
             reason = f"{type(error).__name__}: {str(error)[:200]}"
-            raise ValueError(
-                f"{path} is damaged, cut off, or no file of this kind ({reason}): copy or fetch it again"
-            ) from None
+            raise ValueError(f"{path} is damaged, cut off, or no file of this kind ({reason})") from None
 
 
 def _size(file: BinaryIO) -> int:

@@ -84,7 +84,7 @@ def read_mel(wav: Path) -> np.ndarray:
         FileNotFoundError: there is none.
         ValueError: a damaged file.
     """
-    return _matrix(unpickle.read_npy(_present(wav, MEL)), beside(wav, MEL))
+    return _matrix(_array(_present(wav, MEL)), beside(wav, MEL))
 
 
 def read_aug(wav: Path) -> tuple[np.ndarray, float, np.ndarray]:
@@ -93,7 +93,7 @@ def read_aug(wav: Path) -> tuple[np.ndarray, float, np.ndarray]:
     Raises: as `read_mel`.
     """
     path = _present(wav, AUG_MEL)
-    stored = unpickle.read_npy(path)
+    stored = _array(path)
     if stored.dtype.names == ("mel", "keyshift") and stored.ndim == 0:
         mel, shift = stored["mel"], stored["keyshift"]
     elif stored.dtype == object and stored.shape == (2,):
@@ -102,8 +102,15 @@ def read_aug(wav: Path) -> tuple[np.ndarray, float, np.ndarray]:
         raise ValueError(f"{path} holds no pair of mel and shift: delete it and {AGAIN}")
     if not isinstance(shift, (int, float, np.floating, np.ndarray)) or np.size(shift) != 1:
         raise ValueError(f"{path} holds no shift in semitones: delete it and {AGAIN}")
-    volume = unpickle.read_npy(_present(wav, AUG_VOLUME)).astype(np.float32)
+    volume = _array(_present(wav, AUG_VOLUME)).astype(np.float32)
     return _matrix(mel, path), float(shift), volume
+
+
+def _array(path: Path) -> np.ndarray:
+    try:
+        return unpickle.read_npy(path)
+    except ValueError as error:
+        raise ValueError(f"{error}: delete it and {AGAIN}") from None
 
 
 def _matrix(mel: Any, path: Path) -> np.ndarray:
