@@ -12,7 +12,7 @@ the model was trained for less). All runs of a table begin with the same noise. 
                  mean absolute difference of natural-log mels, in nepers (1 neper = 8.7 dB). Exact is a solver of second
                  order that takes half the steps of training
     to naive     to the result of every step of training, which draws new noise at each: what differs by chance alone
-                 is in the row "naive, another seed"
+                 is in the row "naive, another seed". Rectified flow has none
 """
 
 import argparse
@@ -104,7 +104,8 @@ def table(bench: Bench, kind: str, *, k_step: int, factor: int) -> Iterator[str]
 
     def row(name: str, n: int, run: Run) -> str:
         speeds = f"{bench.audio_seconds / run.denoiser_seconds:.2f} | {bench.audio_seconds / run.seconds:.2f}"
-        return f"| {name} | {n} | {speeds} | {distance(run, fine):.4f} | {distance(run, naive) if naive else 0:.4f} |"
+        to_naive = f"{distance(run, naive):.4f}" if naive else "–"
+        return f"| {name} | {n} | {speeds} | {distance(run, fine):.4f} | {to_naive} |"
 
     for name, steps in settings(kind, k_step, factor):
         n = evaluations(name, k_step=k_step, speedup=steps)
