@@ -3,6 +3,7 @@
 python -m benchmarks.memory -m logs/44k/G_10000.pth -c logs/44k/config.json -s alice --song raw/song.flac --minutes 1 60
 
 For each length the song is repeated until it lasts so long, and inference_main.py converts it in a process of its own.
+What follows ``--`` is given to it as it is, such as -- -shd -dm logs/44k/diffusion/model_9000.pt
 """
 
 import argparse
@@ -29,6 +30,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--song", type=Path, required=True, help="sample that is repeated")
     parser.add_argument("--minutes", type=float, nargs="+", default=[1 / 6, 10.0], help="lengths of the songs")
     parser.add_argument("-d", "--device", default="cpu", help="as inference_main.py takes it")
+    parser.add_argument("options", nargs="*", help="more options of inference_main.py, behind --")
     return parser.parse_args(argv)
 
 
@@ -65,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
             write_song(sample, minutes, song)
             model = ["-m", str(args.model_path.resolve()), "-c", str(args.config_path.resolve()), "-s", args.speaker]
             places = ["-n", str(song), "--out_dir", folder, "-d", args.device]
-            seconds, megabytes = measure([sys.executable, "inference_main.py", *model, *places])
+            seconds, megabytes = measure([sys.executable, "inference_main.py", *model, *places, *args.options])
             print(f"{minutes:7.2f}  {megabytes:13.0f}  {seconds / minutes / 60:16.2f}")  # noqa: T201
     return 0
 

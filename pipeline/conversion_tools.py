@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from pipeline.conversion_options import ConversionOptions
-from pipeline.refinement import Refiner
+from pipeline.refinement import NATURAL_LOG_VOCODER, Refiner
 from pipeline.unit_mixing import UnitMixer, default_path, load_unit_mixer
 from pipeline.voice import Voice
 from vdecoder import build_vocoder
@@ -57,7 +57,8 @@ class Tools:
 
     @cached_property
     def enhancer(self) -> Enhancer:
-        return Enhancer(build_vocoder("nsf-hifigan", vocoder_path(self.files.vocoder or ENHANCER_VOCODER), self.device))
+        weights = vocoder_path(self.files.vocoder or ENHANCER_VOCODER)
+        return Enhancer(build_vocoder(NATURAL_LOG_VOCODER, weights, self.device))
 
     def unit_mixer(self, options: ConversionOptions, voice: Voice) -> UnitMixer:
         """The clusters or the index of ``options``."""

@@ -15,9 +15,8 @@ from pipeline.diffusion_checkpoints import BASE
 from pipeline.diffusion_dataset import collate_mels, load_mel_datasets
 from pipeline.diffusion_settings import vocoder_format
 from pipeline.diffusion_task import DiffusionTask
-from pipeline.reporting import Reporter
-from pipeline.sampling import BatchSampler, make_loader
-from pipeline.training import RunOptions, TrainState, run
+from pipeline.training import RunOptions, TrainState
+from pipeline.training_run import Batches, run_task
 from vdecoder import build_vocoder
 from vdecoder.mel_format import MelFormat, vocoder_path
 from vdecoder.vocoder import Vocoder
@@ -61,28 +60,19 @@ def train(config: DiffusionConfig, options: DiffusionOptions) -> TrainState:
         state = TrainState()
     if world_size > 1:
         task.distribute()
-    sampler = BatchSampler(
-        training.window_lengths,
-        batch_size=config.train.batch_size,
-        seed=config.train.seed,
-        rank=rank,
-        world_size=world_size,
-    )
-    reporter = Reporter(folder if rank == 0 else None, config.data.sampling_rate, state.step)
     if rank == 0:
         write_text(folder / "config.yaml", yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True))
-    logger.info("%d clips on %s, %d steps per epoch", len(training), device, len(sampler))
-    try:
-        loader = make_loader(
-            *(training, sampler, device),
-            collate=collate_mels,
-            num_workers=0 if training.in_memory else config.train.num_workers,
-            in_memory=training.in_memory,
-            pin_memory=training.device.type == "cpu",
-        )
-        return run(task, loader, sampler, state, options=_run_options(config, options), reporter=reporter)
-    finally:
-        reporter.close()
+    batches = Batches(
+        training,
+        training.window_lengths,
+        config.train.batch_size,
+        collate_mels,
+        num_workers=0 if training.in_memory else config.train.num_workers,
+        in_memory=training.in_memory,
+        pin_memory=training.device.type == "cpu",
+    )
+    limits = _run_options(config, options)
+    return run_task(*(task, batches, state), options=limits, folder=folder, sample_rate=config.data.sampling_rate)
 
 
 def _device(config: DiffusionConfig, options: DiffusionOptions) -> torch.device:

@@ -9,10 +9,9 @@ from common.config import Config
 from common.formats import remove_parts, write_json
 from pipeline.dataset import collate, load_datasets
 from pipeline.gan_task import GanTask
-from pipeline.reporting import Reporter
-from pipeline.sampling import BatchSampler, make_loader
 from pipeline.speakers import dataset_pitch_ranges, write_pitch_ranges
-from pipeline.training import RunOptions, TrainState, run
+from pipeline.training import RunOptions, TrainState
+from pipeline.training_run import Batches, run_task
 
 logger = logging.getLogger(__name__)
 
@@ -51,29 +50,21 @@ def train(config: Config, options: TrainOptions) -> TrainState:
     state = _start(task, options)
     if world_size > 1:
         task.distribute()
-    sampler = BatchSampler(
-        training.window_lengths,
-        batch_size=config.train.batch_size,
-        seed=config.train.seed,
-        rank=rank,
-        world_size=world_size,
-    )
-    reporter = Reporter(options.folder if rank == 0 else None, config.data.sampling_rate, state.step)
     if rank == 0:
         write_json(options.folder / "config.json", config.as_dict(), indent=2)
         write_pitch_ranges(options.folder, dataset_pitch_ranges(training.clips))
-    logger.info("%d clips on %s, %d steps per epoch", len(training), device, len(sampler))
-    try:
-        loader = make_loader(
-            *(training, sampler, device),
-            collate=collate,
-            num_workers=config.train.num_workers,
-            in_memory=config.train.all_in_mem,
-        )
-        limits = RunOptions.of(config.train, max_steps=options.max_steps, max_minutes=options.max_minutes)
-        return run(task, loader, sampler, state, options=limits, reporter=reporter)
-    finally:
-        reporter.close()
+    batches = Batches(
+        training,
+        training.window_lengths,
+        config.train.batch_size,
+        collate,
+        num_workers=config.train.num_workers,
+        in_memory=config.train.all_in_mem,
+    )
+    limits = RunOptions.of(config.train, max_steps=options.max_steps, max_minutes=options.max_minutes)
+    return run_task(
+        *(task, batches, state), options=limits, folder=options.folder, sample_rate=config.data.sampling_rate
+    )
 
 
 def _start(task: GanTask, options: TrainOptions) -> TrainState:

@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 FEW_STEPS, STEPS = 5, 10  # of the sampler: fewer than are said to be few, and what is advised instead
 
 
+NATURAL_LOG_VOCODER = "nsf-hifigan"
+
+
 class Refiner:
     """A diffusion model with its vocoder.
 
@@ -51,10 +54,12 @@ class Refiner:
         self.device = device
         self.config = read_project_config(config_path, advice=NO_DIFFUSION_CONFIG)
         self.voice = Voice.of_diffusion(self.config, config_path.parent)
-        ckpt = self.config.vocoder.ckpt if vocoder is None else vocoder
+        # The type says how the weights that the config names were trained; of others it knows nothing.
+        named = self.config.vocoder
+        kind, ckpt = (named.type, named.ckpt) if vocoder is None else (NATURAL_LOG_VOCODER, vocoder)
         n_mels = vocoder_format(self.config, ckpt).n_mels
         self.model = load_unit2mel(model_path, config_path, device, n_mels=n_mels)
-        self.vocoder: Vocoder = build_vocoder(self.config.vocoder.type, vocoder_path(ckpt), device)
+        self.vocoder: Vocoder = build_vocoder(kind, vocoder_path(ckpt), device)
         self._said: set[str] = set()
 
     def check(self, voice: Voice, options: ConversionOptions, speaker_ids: Iterable[int]) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 from common import devices, processes
 from common.formats import remove_parts, write_json
 from common.vocoder_config import VocoderConfig
-from pipeline.reporting import Reporter
-from pipeline.sampling import BatchSampler, make_loader
-from pipeline.training import RunOptions, TrainState, run
+from pipeline.training import RunOptions, TrainState
+from pipeline.training_run import Batches, run_task
 from pipeline.vocoder_dataset import collate, load_vocoder_datasets
 from pipeline.vocoder_task import VocoderTask
 from vdecoder.vocoder import check_vocoder, load_generator, read_vocoder_config
@@ -48,22 +47,18 @@ def train_vocoder(config: VocoderConfig, options: VocoderOptions) -> TrainState:
     network = {**config.model, "pc_aug": bool(config.model.get("pc_aug") or config.train.pc_aug)}
     write_json(options.folder / "config.json", network, indent=2)
     write_json(options.folder / "vocoder.json", config.as_dict(), indent=2)
-    sampler = BatchSampler(
-        [training.window] * len(training), batch_size=config.train.batch_size, seed=config.train.seed
+    batches = Batches(
+        training,
+        [training.window] * len(training),
+        config.train.batch_size,
+        collate,
+        num_workers=config.train.num_workers,
+        in_memory=config.train.all_in_mem,
     )
-    reporter = Reporter(options.folder, config.model["sampling_rate"], state.step)
-    logger.info("%d clips on %s, %d steps per epoch", len(training), device, len(sampler))
-    try:
-        loader = make_loader(
-            *(training, sampler, device),
-            collate=collate,
-            num_workers=config.train.num_workers,
-            in_memory=config.train.all_in_mem,
-        )
-        limits = RunOptions.of(config.train, max_steps=options.max_steps, max_minutes=options.max_minutes)
-        return run(task, loader, sampler, state, options=limits, reporter=reporter)
-    finally:
-        reporter.close()
+    limits = RunOptions.of(config.train, max_steps=options.max_steps, max_minutes=options.max_minutes)
+    return run_task(
+        *(task, batches, state), options=limits, folder=options.folder, sample_rate=config.model["sampling_rate"]
+    )
 
 
 def _with_network(config: VocoderConfig, options: VocoderOptions) -> VocoderConfig:

@@ -142,6 +142,15 @@ def test_the_vocoder_shifts_the_pitch_where_it_can(folder: Path, tmp_path: Path,
     torch.testing.assert_close(heard[1][1], 2 * heard[0][1])
 
 
+def test_another_vocoder_takes_natural_logarithms(folder: Path, tmp_path: Path) -> None:
+    """Whatever the type that the config gives the vocoder it names."""
+    decimal = {"vocoder": {"type": "nsf-hifigan-log10"}}
+    paths = write_diffusion(tmp_path, vocoder=folder / "vocoder/model", sections=decimal)
+    for vocoder, log10 in ((None, True), (folder / "vocoder/model", False)):
+        tools = Converter(None, None, device="cpu", files=ToolFiles(*paths, vocoder=vocoder)).tools
+        assert tools.refiner.vocoder.log10 == log10
+
+
 def test_options_that_do_nothing_are_said() -> None:
     def lines(**changes: object) -> list[str]:
         return list(ConversionOptions(**changes).without_effect())
