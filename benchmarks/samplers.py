@@ -7,7 +7,8 @@ One table for shallow diffusion over --k_step steps (left out without -m) and on
 the model was trained for less). All runs of a table begin with the same noise. Columns:
 
     evaluations  of the network, for each piece of a song
-    speed        seconds of audio per second of wall time: of the denoiser, and of the whole conversion
+    speed        seconds of audio per second, of the denoiser and of the whole conversion; on a CPU per second of CPU
+                 time, which other work on the machine hardly changes (OMP_NUM_THREADS=1 for one core's)
     to fine      distance of the mel to the exact way back from that noise, which all samplers but naive approximate:
                  mean absolute difference of natural-log mels, in nepers (1 neper = 8.7 dB). Exact is a solver of second
                  order that takes half the steps of training
@@ -57,23 +58,24 @@ class Bench:
         self.model = converter.tools.refiner.model
         self.audio_seconds = sum(len(song) for song in songs) / converter.sample_rate
         self._infer, self._run = self.model.infer, Run()
+        self._now = time.process_time if converter.device.type == "cpu" else time.perf_counter
         self.model.infer = self._timed  # type: ignore[method-assign]
 
     def _timed(self, *args: object, **kwargs: object) -> Tensor:
-        started = time.perf_counter()
+        started = self._now()
         mel = self._infer(*args, **kwargs)  # type: ignore[arg-type]
         if mel.is_cuda:
             torch.cuda.synchronize()
-        self._run.denoiser_seconds += time.perf_counter() - started
+        self._run.denoiser_seconds += self._now() - started
         self._run.mels += list(mel.cpu())
         return mel
 
     def run(self, **changes: object) -> Run:
         self._run = Run()
-        started = time.perf_counter()
+        started = self._now()
         for song in self.songs:
             self.converter.convert(song, replace(self.options, **changes))
-        self._run.seconds = time.perf_counter() - started
+        self._run.seconds = self._now() - started
         return self._run
 
 
