@@ -1,14 +1,21 @@
-"""What the repository brings along: the base pair of the demo, fitting what the small preset writes; the vocoder."""
+"""What the repository brings along: the base pair of the demo, the vocoder, the refiner, and that they fit."""
 
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import yaml
 
 from common import checkpoint
 from common.config import Config, from_dict
+from diffusion.loading import build_unit2mel, fit_base, load_state, read_diffusion_config
 from models import MultiPeriodDiscriminator, SynthesizerTrn
+from pipeline.conversion import Converter
+from pipeline.conversion_options import ConversionOptions
+from pipeline.conversion_tools import ToolFiles
+from pipeline.pitch_comparison import track_pitch
 from pipeline.settings import UNIT_DIMS
 from tests.synthetic import sing
 from vdecoder import build_vocoder
@@ -56,3 +63,37 @@ def test_the_vocoder_that_is_here_loads_and_has_the_mels_of_the_family():
     made = vocoder.infer(vocoder.extract(wav), torch.full((1, 80), 150.0), generator=torch.Generator().manual_seed(1))
     assert made.shape == wav.shape and torch.isfinite(made).all()
     assert 0.1 < made.std() / wav.std() < 4
+
+
+@pytest.fixture(scope="module")
+def refiner_folder() -> Path:
+    return ROOT / "pretrain" / "embedded" / "refiner"
+
+
+def test_the_refiner_that_is_here_sings_alone(refiner_folder: Path) -> None:
+    files = ToolFiles(refiner_folder / "model_0.pt", refiner_folder / "config.yaml")
+    converter = Converter(None, None, device="cpu", files=files)
+    assert converter.voice.speakers == {"lj": 0, "martin": 1, "pjs": 2}
+    song = sing(200.0, 1.5)
+    made = converter.convert(
+        song, ConversionOptions(speaker="pjs", f0_predictor="dio", only_diffusion=True, speedup=100)
+    )
+    assert made.shape == song.shape and 0.02 < made.std() < 0.5
+    pitch = track_pitch(made, 44100)
+    assert abs(1200 * np.log2(np.median(pitch.f0[pitch.uv > 0]) / 200)) < 60
+
+
+def test_the_refiner_is_small_and_the_base_of_its_preset(refiner_folder: Path, tmp_path: Path) -> None:
+    """What `--preset embedded` writes for other speakers begins with it."""
+    assert (refiner_folder / "model_0.pt").stat().st_size < 25e6
+    template = (ROOT / "configs_template" / "diffusion_small_template.yaml").read_text(encoding="utf-8")
+    raw = yaml.safe_load(template)
+    raw["data"] |= {"encoder": "embedded", "encoder_out_channels": 256}
+    raw["model"]["n_spk"], raw["spk"] = 2, {"anna": 0, "bob": 1}
+    (tmp_path / "diffusion.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
+    model = build_unit2mel(read_diffusion_config(tmp_path / "diffusion.yaml"))
+    state, _ = checkpoint.read_model(refiner_folder / "model_0.pt")
+    load_state(model, fit_base(state, model, where="model_0.pt"), where="model_0.pt")
+    card = (refiner_folder / "README.md").read_text(encoding="utf-8")
+    for word in ("CC BY-SA", "steps", "f0 correlation", "to target"):
+        assert word in card

@@ -171,7 +171,7 @@ def test_what_was_measured_stays_where_checkpoints_cannot_be_ranked(home, capsys
     arguments = ["--checkpoints", "logs/44k/G_*.pth", "--songs", "noise", "-s", "anna", "-f0p", "dio", "-d", "cpu"]
     assert evaluate.main([*arguments, *QUICK]) == 1
     text, messages = capsys.readouterr()
-    assert "ERROR no verdict: nothing that checkpoints are ranked by was measured for all of them" in messages
+    assert "ERROR no verdict: nothing that checkpoints are ranked by was measured for any of them" in messages
     assert "| G_10: noise_0key_anna_sovits_dio |" in text
     assert len(json.loads(Path("evaluation/evaluation.json").read_text(encoding="utf-8"))["rows"]) == 2
 

@@ -59,7 +59,7 @@ def test_a_file_is_there_at_every_moment_while_it_is_written_again(tmp_path, mon
         raise OSError("disk full")
 
     (tmp_path / "a.csv").write_text("edited")
-    monkeypatch.setattr("pipeline.melody_csv.write_text", fail)
+    monkeypatch.setattr("common.formats.write_text", fail)
     with pytest.raises(OSError, match="disk full"):
         write_csv(tmp_path / "a.csv", some_melody(20))
     assert [path.read_text() for path in tmp_path.iterdir()] == ["edited", "edited"]
