@@ -82,7 +82,9 @@ def load_unit2mel(
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no diffusion model {path}: train one with python train_diff.py, or name one with -dm")
+        there = ", ".join(sorted(found.name for found in path.parent.glob("model_*.pt")))
+        advice = f"in that folder there are: {there}; name one with -dm" if there else "train one: python train_diff.py"
+        raise FileNotFoundError(f"no diffusion model {path}: {advice}")
     config_path = path.with_name("config.yaml") if config_path is None else Path(config_path)
     if not config_path.is_file():
         raise FileNotFoundError(

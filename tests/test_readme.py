@@ -192,7 +192,7 @@ def is_word(character: str) -> bool:
 
 
 def test_every_message_of_the_troubleshooting_table_is_in_the_code() -> None:
-    folders = ("common", "pipeline", "modules", "vencoder", "vdecoder")
+    folders = ("common", "pipeline", "modules", "vencoder", "vdecoder", "diffusion")
     sources = [path.read_text(encoding="utf-8") for folder in folders for path in (ROOT / folder).rglob("*.py")]
     code = re.sub(r'"\s*f?"', "", "\n".join(sources))  # literals that go on over several lines
     for readme in READMES:

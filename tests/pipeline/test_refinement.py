@@ -219,7 +219,7 @@ def test_files_that_are_missing_or_damaged(folder: Path, tmp_path: Path) -> None
         Converter(folder / "G_5.pth", folder / "config.json", device="cpu", files=files).prepare(options(), [])
 
     model, config = write_diffusion(tmp_path, vocoder=folder / "vocoder/model")
-    with pytest.raises(FileNotFoundError, match="no diffusion model .*model_9.pt: train one"):
+    with pytest.raises(FileNotFoundError, match="model_9.pt: in that folder there are: model_5.pt; name one with -dm"):
         prepare(tmp_path / "model_9.pt", config)
     with pytest.raises(FileNotFoundError, match="none.yaml.*name it with -dc"):
         prepare(model, tmp_path / "none.yaml")
