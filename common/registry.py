@@ -10,7 +10,7 @@ from typing import Any
 class Entry:
     """One member of a family: where its class is, and what can be known of it without importing it."""
 
-    target: str | None  # "package.module:ClassName"; None: a known name whose code is not written yet
+    target: str  # "package.module:ClassName"
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     dim: int | None = None  # feature channels
     weights: str | None = None  # name in common.pretrained.FILES
@@ -28,22 +28,14 @@ class Registry(dict[str, Entry]):
     def __missing__(self, name: str) -> Entry:
         raise ValueError(f"unknown {self.kind} {name!r}; choose one of: {', '.join(self)}")
 
-    @property
-    def available(self) -> list[str]:
-        """Names whose code is written."""
-        return [name for name, entry in self.items() if entry.target is not None]
-
     def build(self, name: str, **kwargs: Any) -> Any:
         """Import the class of ``name`` and construct it; explicit ``kwargs`` are added to the entry's own.
 
         Raises:
             ValueError: unknown name.
-            NotAvailableError: a name of the 4.1 family that this version cannot build yet, or a package is missing.
+            NotAvailableError: a package is missing.
         """
         entry = self[name]
-        if entry.target is None:
-            ready = ", ".join(self.available)
-            raise NotAvailableError(f"{self.kind} {name!r} is not available yet; available now: {ready}")
         module, _, cls = entry.target.partition(":")
         try:
             found = getattr(import_module(module), cls)
@@ -55,4 +47,4 @@ class Registry(dict[str, Entry]):
 
 
 class NotAvailableError(ValueError):
-    """A known option of the 4.1 family that this version does not carry out yet."""
+    """What is known and cannot be done here: a package is missing, or a file holds another tool's network."""

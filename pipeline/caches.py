@@ -95,8 +95,8 @@ def fingerprint(wav: Path, settings: "FeatureSettings", seed: int = SEED) -> dic
 @functools.cache
 def _perturbed_copies(speech_encoder: str) -> int:
     """How many perturbed copies of a clip the class of this encoder wants."""
-    module, _, cls = (SPEECH_ENCODERS[speech_encoder].target or "").partition(":")
-    return int(getattr(import_module(module), cls).perturbed_copies) if module else 0
+    module, _, cls = SPEECH_ENCODERS[speech_encoder].target.partition(":")
+    return int(getattr(import_module(module), cls).perturbed_copies)
 
 
 def _encoder_weights(name: str) -> list[Path]:
@@ -107,7 +107,7 @@ def _encoder_weights(name: str) -> list[Path]:
 def _predictor_weights(name: str) -> list[Path]:
     """What the predictor reads: its module tells where that is not simply the file that the table has for it."""
     entry = F0_PREDICTORS[name]
-    module = import_module((entry.target or "").partition(":")[0])
+    module = import_module(entry.target.partition(":")[0])
     if find := getattr(module, "weight_files", None):
         return _found(find)
     return [pretrained.FILES[entry.weights].path] if entry.weights else []

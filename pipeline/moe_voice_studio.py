@@ -26,7 +26,7 @@ def is_hubert(name: str) -> bool:
     """Whether the encoder is of the HuBERT family, which are those that can be exported."""
     from vencoder.hubert import HubertEncoder
 
-    module, _, cls = str(SPEECH_ENCODERS[name].target).partition(":")
+    module, _, cls = SPEECH_ENCODERS[name].target.partition(":")
     return issubclass(getattr(import_module(module), cls), HubertEncoder)
 
 

@@ -128,7 +128,7 @@ def _encoder(options: ExportOptions) -> None:
         raise ValueError(f"speech encoder {name!r} is an .onnx file already: {pretrained.FILES[name].path}")
     stem = moe_voice_studio.encoder_file(name)
     if stem is None:
-        known = ", ".join(other for other in SPEECH_ENCODERS.available if moe_voice_studio.is_hubert(other))
+        known = ", ".join(other for other in SPEECH_ENCODERS if moe_voice_studio.is_hubert(other))
         raise NotAvailableError(f"speech encoder {name!r} cannot be exported; those that can: {known}")
     encoder = vencoder.build(name, "cpu", options.model)
     path = options.output or options.folder / f"{stem}.onnx"

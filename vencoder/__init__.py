@@ -80,14 +80,14 @@ def build(name: str, device: str | None = None, weights: Path | str | None = Non
 
     Raises:
         ValueError: unknown name or device, ``weights`` for an encoder that has none, or a file of another model.
-        NotAvailableError: a name of the 4.1 family that this version cannot build yet.
+        NotAvailableError: a package is missing.
         FileNotFoundError: the weights are not there; the message says where they belong and how to fetch them.
     """
     from common import devices, pretrained  # after --help: torch takes seconds to import
 
     entry = SPEECH_ENCODERS[name]
-    if entry.weights is None or entry.target is None:
-        if weights is not None and entry.target is not None:
+    if entry.weights is None:
+        if weights is not None:
             raise ValueError(f"speech encoder {name!r} has no weights file, but {weights} was given")
         return SPEECH_ENCODERS.build(name, device=devices.resolve(device))
     if weights is None:

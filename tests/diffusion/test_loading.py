@@ -76,9 +76,7 @@ def test_half_precision_weights_keep_the_exact_schedule(tmp_path):
 
 
 def test_missing_files(tmp_path):
-    with pytest.raises(
-        FileNotFoundError, match=r"no diffusion model .*: train one: python train_diff.py"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"no diffusion model .*: train one: python train_diff.py"):
         diffusion.load_unit2mel(tmp_path / "model_0.pt")
     path = write(tmp_path)
     (tmp_path / "config.yaml").unlink()

@@ -72,7 +72,6 @@ class Convolutions(SpeechEncoder):
 
 def test_registry_has_every_name_of_4_1():
     assert {name: vencoder.SPEECH_ENCODERS[name].dim for name in NAMES_OF_4_1} == NAMES_OF_4_1
-    assert all(entry.target for entry in vencoder.SPEECH_ENCODERS.values())
 
 
 def test_build_errors(tmp_path):
