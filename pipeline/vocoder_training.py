@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common import devices, processes
+from common.config import read_json
 from common.formats import remove_parts, write_json
 from common.vocoder_config import VocoderConfig
 from pipeline.training import RunOptions, TrainState
@@ -43,9 +44,11 @@ def train_vocoder(config: VocoderConfig, options: VocoderOptions) -> TrainState:
     remove_parts(options.folder)
     task = VocoderTask(config, options.folder, device, validation)
     state = _start(task, options)
-    # build_vocoder reads this one. It says how far the network can follow an f0 that is not the mel's.
-    network = {**config.model, "pc_aug": bool(config.model.get("pc_aug") or config.train.pc_aug)}
-    write_json(options.folder / "config.json", network, indent=2)
+    # build_vocoder reads this one. It says that the network has learnt to follow an f0 that is not the mel's.
+    network = options.folder / "config.json"
+    learnt = state.step > 0 and network.is_file() and read_json(network).get("pc_aug")
+    pc_aug = bool(config.model.get("pc_aug") or config.train.pc_aug or learnt)
+    write_json(network, {**config.model, "pc_aug": pc_aug}, indent=2)
     write_json(options.folder / "vocoder.json", config.as_dict(), indent=2)
     batches = Batches(
         training,

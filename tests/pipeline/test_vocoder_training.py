@@ -177,6 +177,14 @@ def test_what_comes_out_is_a_vocoder(in_tmp):
     assert vocoder.infer(vocoder.extract(torch.zeros(1, 10 * HOP)), torch.full((1, 10), 200.0)).shape == (1, 10 * HOP)
 
 
+def test_what_was_learnt_of_other_pitches_is_remembered(in_tmp):
+    """A run that goes on without pc_aug still has a vocoder that can shift."""
+    go(config(train={"pc_aug": 1.0}), max_steps=1)
+    go(config(train={"pc_aug": 0.0}), max_steps=2)
+    network = json.loads((FOLDER / "config.json").read_text(encoding="utf-8"))
+    assert network["pc_aug"] is True
+
+
 def test_the_script_starts_from_a_base_and_leaves_it_alone(in_tmp):
     base = write_base(Path("pretrain/nsf_hifigan"), upsample_initial_channel=16)
     before = base.read_bytes()
