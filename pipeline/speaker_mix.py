@@ -109,8 +109,13 @@ class SpeakerMix:
 
     @property
     def singers(self) -> list[int]:
-        """Ids of those who are heard somewhere."""
-        return [speaker_id for speaker_id, rows in self.segments.items() if rows[:, 2:].any()]
+        """Ids of those who are heard somewhere: all of them, where at some moment nobody has any weight."""
+        edges = np.unique(np.concatenate([rows[:, :2].ravel() for rows in self.segments.values()]))
+        # Between two edges all weights run straight and are not negative: their sum is 0 in the middle or not at all.
+        lines = self._lines(np.concatenate([edges, (edges[:-1] + edges[1:]) / 2]))
+        if not lines.any(axis=1).all():
+            return sorted(self.segments)
+        return np.flatnonzero(lines.any(axis=0)).tolist()
 
     def weights(self, times: np.ndarray, duration: float) -> np.ndarray:
         """Weights (F, S) float32 at ``times`` (F,), seconds from the start of a song that lasts ``duration`` seconds.
@@ -123,15 +128,19 @@ class SpeakerMix:
         """
         if not duration > 0:
             raise ValueError(f"a song of {duration:g} seconds has no timeline")
-        moments = np.asarray(times, dtype=np.float64) / (duration if self.unit == SHARE else 1.0)
+        result = self._lines(np.asarray(times, dtype=np.float64) / (duration if self.unit == SHARE else 1.0))
+        result[~result.any(axis=1)] = np.isin(np.arange(self.n_speakers), list(self.segments))
+        result /= result.max(axis=1, keepdims=True)  # the sum of numbers of any size stays finite
+        return (result / result.sum(axis=1, keepdims=True)).astype(np.float32)
+
+    def _lines(self, moments: np.ndarray) -> np.ndarray:
+        """Weights as they are written (F, S) at ``moments`` (F,) in the timeline's own unit."""
         result = np.zeros((len(moments), self.n_speakers))
         for speaker_id, rows in self.segments.items():
             begin, end, first, last = rows[np.maximum(np.searchsorted(rows[:, 0], moments, side="right") - 1, 0)].T
             passed = np.clip((moments - begin) / (end - begin), 0, 1)
             result[:, speaker_id] = first + passed * (last - first)
-        result[~result.any(axis=1)] = np.isin(np.arange(self.n_speakers), list(self.segments))
-        result /= result.max(axis=1, keepdims=True)  # the sum of numbers of any size stays finite
-        return (result / result.sum(axis=1, keepdims=True)).astype(np.float32)
+        return result
 
     def mismatch(self, duration: float) -> str | None:
         """What to say where a timeline in seconds and a song of ``duration`` seconds end over a second apart."""

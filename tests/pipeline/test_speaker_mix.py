@@ -75,6 +75,24 @@ def test_a_single_speaker_sings_alone() -> None:
     assert mix.weights(np.linspace(0, 1, 9), 1.0).tolist() == [[1]] * 9
 
 
+@pytest.mark.parametrize(
+    ("anna", "bob", "heard"),
+    [
+        ([[0, 1, 1, 1]], [[0, 1, 0, 0]], [0]),
+        ([[0, 1, 0, 0]], [[0, 1, 0.2, 0.2]], [1]),
+        ([[0, 1, 1, 1]], [[0, 0.5, 0, 0], [0.5, 1, 0, 1]], [0, 1]),
+        ([[0, 0.4, 1, 1], [0.4, 0.5, 0, 0], [0.5, 1, 1, 1]], [[0, 1, 0, 0]], [0, 1]),  # nobody for a while: all of them
+        ([[0, 0.5, 1, 0], [0.5, 1, 0, 1]], [[0, 1, 0, 0]], [0, 1]),  # nobody for a moment
+    ],
+    ids=str,
+)
+def test_who_is_heard(anna: list, bob: list, heard: list[int]) -> None:
+    mix = SpeakerMix.from_map({0: anna, 1: bob}, SPK)
+    assert mix.singers == heard
+    weights = mix.weights(np.linspace(0, 1, 1001), 1.0)
+    assert np.flatnonzero(weights.any(axis=0)).tolist() == heard
+
+
 def test_a_jump_begins_with_its_segment() -> None:
     mix = SpeakerMix.from_map({0: [[0, 0.25, 1, 1], [0.25, 1, 0, 0]], 1: [[0, 0.25, 0, 0], [0.25, 1, 1, 1]]}, SPK)
     assert mix.weights(np.array([0.9999, 1.0]), 4.0)[:, 0].tolist() == [1, 0]
