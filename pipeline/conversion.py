@@ -41,7 +41,7 @@ class Converter:
     Raises:
         FileNotFoundError: no such model or config; of models, those that are there are listed.
         ConfigError, CheckpointError: the files cannot be used, or do not belong together.
-        ValueError: the device is absent.
+        ValueError: the device is absent, or one of model and config.
     """
 
     def __init__(
@@ -55,8 +55,10 @@ class Converter:
     ) -> None:
         self.device = devices.resolve(device)
         self.tools, self.model = Tools(files, self.device), None
-        if model_path is None or config_path is None:
+        if model_path is None and config_path is None:
             self.voice = self.tools.refiner.voice
+        elif model_path is None or config_path is None:
+            raise ValueError("a synthesizer needs both its model and its config; diffusion alone takes neither")
         else:
             config = read_config(config_path, advice=NO_CONFIG)
             self.model = load_synthesizer(Path(model_path), config, self.device)

@@ -93,6 +93,8 @@ def test_diffusion_alone_needs_no_synthesizer(folder: Path, converter: Converter
     np.testing.assert_allclose(alone.convert(SONG, asked), converter.convert(SONG, asked), atol=1e-6)
     with pytest.raises(ValueError, match="no synthesizer, so only_diffusion"):
         alone.convert(SONG, options())
+    with pytest.raises(ValueError, match="needs both its model and its config"):
+        Converter(folder / "G_5.pth", None, device="cpu", files=files(folder))
     with pytest.raises(ValueError, match="unknown speaker 'carl'.*anna"):
         alone.convert(SONG, options(only_diffusion=True, speaker="carl"))
 
