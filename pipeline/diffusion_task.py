@@ -15,7 +15,7 @@ from torch.nn.functional import l1_loss
 
 from common import checkpoint
 from common.checkpoint import CheckpointError
-from common.diffusion_config import ENCODER_ALIASES, DiffusionConfig, read_yaml
+from common.diffusion_config import DIFFUSION, ENCODER_ALIASES, RECTIFIED_FLOW, DiffusionConfig, read_yaml
 from diffusion.loading import build_unit2mel, fit_base, load_state
 from diffusion.unit2mel import seeded_noise
 from pipeline.dataset import VALIDATION_CLIPS
@@ -233,9 +233,12 @@ class DiffusionTask:
 
 
 def _how_to_get_base(config: DiffusionConfig) -> str:
-    """Which base model of the ecosystem fits a configuration, and how to get it; "" where none does."""
+    """Which base model fits a configuration, and how to get it; "" where none does."""
+    model, encoder = config.model, config.data.encoder
+    sizes = model.type, model.n_chans, model.n_layers
+    if encoder == "embedded" and sizes == (RECTIFIED_FLOW, 160, 8):
+        return "train with --base pretrain/embedded/refiner, which fits --preset embedded"
     names = {"vec768l12": "base-diffusion", "hubertsoft": "base-diffusion-hubertsoft"}
-    name = names.get(config.data.encoder)
-    if name is None or (config.model.type, config.model.n_chans, config.model.n_layers) != ("Diffusion", 512, 20):
+    if encoder not in names or sizes != (DIFFUSION, 512, 20):
         return ""
-    return f"run python -m common.pretrained get {name} and train with --base logs/44k/diffusion/{BASE}"
+    return f"run python -m common.pretrained get {names[encoder]} and train with --base logs/44k/diffusion/{BASE}"

@@ -15,6 +15,7 @@ from models import MultiPeriodDiscriminator, SynthesizerTrn
 from pipeline.conversion import Converter
 from pipeline.conversion_options import ConversionOptions
 from pipeline.conversion_tools import ToolFiles
+from pipeline.diffusion_task import _how_to_get_base
 from pipeline.pitch_comparison import track_pitch
 from pipeline.settings import UNIT_DIMS
 from tests.synthetic import sing
@@ -91,7 +92,9 @@ def test_the_refiner_is_small_and_the_base_of_its_preset(refiner_folder: Path, t
     raw["data"] |= {"encoder": "embedded", "encoder_out_channels": 256}
     raw["model"]["n_spk"], raw["spk"] = 2, {"anna": 0, "bob": 1}
     (tmp_path / "diffusion.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
-    model = build_unit2mel(read_diffusion_config(tmp_path / "diffusion.yaml"))
+    config = read_diffusion_config(tmp_path / "diffusion.yaml")
+    assert "--base pretrain/embedded/refiner" in _how_to_get_base(config)
+    model = build_unit2mel(config)
     state, _ = checkpoint.read_model(refiner_folder / "model_0.pt")
     load_state(model, fit_base(state, model, where="model_0.pt"), where="model_0.pt")
     card = (refiner_folder / "README.md").read_text(encoding="utf-8")
