@@ -62,7 +62,8 @@ class Result:
     def score(self, run: Run, among: Sequence[int]) -> PitchScore:
         """The score over all frames of the signals ``among``."""
         f0, uv = (np.concatenate([run.tracks[i][k] for i in among]) for k in (0, 1))
-        return score(np.concatenate([self.signals[i].f0 for i in among]), f0, uv)
+        truth = np.concatenate([self.signals[i].truth(run.predictor.instant) for i in among])
+        return score(truth, f0, uv)
 
     def by_group(self, run: Run, among: Sequence[int]) -> dict[str, PitchScore]:
         """The score of each group that has signals ``among``, and under "mean" the mean over those that are sung."""

@@ -1,6 +1,7 @@
 """Signals whose f0 is known, for `python -m benchmarks.pitch`.
 
-Frame i of a signal's f0 is the pitch at sample i * HOP_LENGTH: the grid on which modules/f0 answers. A frame is voiced
+Frame i of a signal's f0 is the pitch at sample i * HOP_LENGTH: the grid on which modules/f0 answers; for a predictor
+that answers for the middles of frames, the truth lies half-way between two of them (`Signal.truth`). A frame is voiced
 when that sample lies in a voiced stretch. What f0 means where a voice is irregular says `pitch_voices.Manner`; with
 reverberation and noise it is that of the dry voice, so that a tail which sounds on counts as unvoiced.
 
@@ -18,6 +19,7 @@ from scipy.signal import fftconvolve
 
 from benchmarks.pitch_voices import SAMPLE_RATE, Manner, Note, NothingVoicedError, Track, resing, sing
 from common import audio
+from modules.f0.predictor import middles
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,10 @@ class Signal:
     @property
     def seconds(self) -> float:
         return len(self.wav) / SAMPLE_RATE
+
+    def truth(self, instant: float) -> np.ndarray:
+        """(F,) Hz for a predictor that answers for the beginnings of the frames (0.0) or for their middles (0.5)."""
+        return middles(np.append(self.f0, self.f0[-1:])) if instant else self.f0
 
 
 def signals(seed: int = 0, groups: Sequence[str] | None = None, *, recordings: Path | None = None) -> Iterator[Signal]:

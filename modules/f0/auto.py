@@ -26,7 +26,7 @@ from common import pretrained
 from modules.f0 import F0_MAX, F0_MIN, fcpe
 from modules.f0.fcpe import FcpePredictor
 from modules.f0.pm import PraatPredictor
-from modules.f0.predictor import Array, F0Predictor, track_in_windows
+from modules.f0.predictor import Array, F0Predictor, middles, track_in_windows
 from modules.f0.rmvpe import RmvpePredictor
 from modules.f0.salience import (
     BELIEVED_ABOVE,
@@ -82,12 +82,16 @@ class Vote(NamedTuple):
 class AutoPredictor(F0Predictor):
     """``auto``; ``threshold`` is the confidence below which a network does not vote.
 
+    It answers for the middle of a frame, the other predictors for its beginning, more or less, as in so-vits-svc.
+
     Its own range is 35 to 2000 Hz; an end that is set may lie between 20 and 2100 Hz.
 
     Raises:
         ValueError: an end beyond that.
         FileNotFoundError: there is neither pretrain/fcpe.pt nor the package torchfcpe.
     """
+
+    instant = 0.5
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -116,8 +120,9 @@ class AutoPredictor(F0Predictor):
         )
 
     def resize(self, track: NDArray[np.floating], n_frames: int) -> NDArray[np.floating]:
-        """The frames are the caller's own: cut them, or add unvoiced ones."""
-        return np.pad(track, (0, max(n_frames - len(track), 0)))[:n_frames]
+        """The frames are the caller's own but for their instant, the middle: mels lie there too, and a source that
+        holds each f0 through its frame is there on average."""
+        return middles(np.pad(track, (0, max(n_frames + 1 - len(track), 0)))[: n_frames + 1])
 
     def _track(self, wav: Array) -> NDArray[np.floating]:
         strength, pitches = self.strength(wav), self.strength.pitches

@@ -18,6 +18,8 @@ from modules.f0 import F0_MAX, F0_MIN
 
 Array = NDArray[np.float32]
 
+GLIDE_RATIO = 1.2  # of neighbouring pitches; those further apart are a jump, with nothing in between
+
 
 class F0Predictor(ABC):
     """A pitch tracker for mono audio.
@@ -29,9 +31,14 @@ class F0Predictor(ABC):
             their own, which hold at an end that is left at its default; an end that is set replaces theirs, further
             out or further in. A note outside the range is called unvoiced, or mistaken for one within.
 
+    Attributes:
+        instant: of a frame, where its answer lies: 0.0 the beginning, 0.5 the middle.
+
     Raises:
         ValueError: a rate, a hop or a range that is not positive, or ``f0_max`` not above ``f0_min``.
     """
+
+    instant = 0.0
 
     def __init__(  # noqa: PLR0913 - one signature for every member of the registry
         self,
@@ -122,6 +129,14 @@ def resize_linear(track: NDArray[np.floating], n_frames: int, *, keep_edges: boo
         nearest = track[np.minimum(np.rint(position).astype(int), len(track) - 1)]
         resized = np.where(resized > 0, resized, nearest)
     return resized
+
+
+def middles(track: NDArray[np.floating]) -> NDArray[np.floating]:
+    """(K,) Hz, 0 where unvoiced -> (K - 1,), half-way from each frame to the next; voiced where one of the two is."""
+    start, end = track[:-1], track[1:]
+    low, high = np.minimum(start, end), np.maximum(start, end)
+    glides = (low > 0) & (high < GLIDE_RATIO * low)
+    return np.where(glides, np.sqrt(start * end), np.where(start > 0, start, end))
 
 
 def track_in_windows(

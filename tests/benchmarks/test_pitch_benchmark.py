@@ -21,6 +21,8 @@ def made(group: str, seconds: float) -> Signal:
 class Echo:
     """Knows the truth, times ``factor`` in one frame."""
 
+    instant = 0.0
+
     def __init__(self, factor: float = 1.0) -> None:
         self.factor, self.calls = factor, 0
 

@@ -126,3 +126,8 @@ def test_windows_equal_the_whole(n_samples):
     pieces = predictor.track_in_windows(wav, track, hop_length=10, window_frames=100, context_frames=3)
     np.testing.assert_allclose(pieces, whole)
     assert max(longest[1:]) <= 106 * 10
+
+
+def test_the_middle_of_a_frame_lies_between_its_ends_but_not_between_two_notes():
+    track = np.array([0.0, 100, 110, 220, 0, 0])
+    np.testing.assert_allclose(predictor.middles(track), [100, np.sqrt(11000), 110, 220, 0])
