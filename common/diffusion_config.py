@@ -127,9 +127,11 @@ class InferSection:
 
     speedup: int = 10  # steps of training per step of the sampler
     method: str = ""  # of the sampler; "": DEFAULT_METHODS
+    temperature: float = 1.0  # standard deviation of the noise that sampling begins with, and adds
 
     def problems(self) -> Iterator[str]:
         yield from below(self, 1, "speedup")
+        yield from below(self, 0, "temperature")
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ class ConversionOptions:
     second_encoding: bool = False  # make the units for shallow diffusion anew from what the synthesizer sings
     sampler: str | None = None  # None: the one that diffusion.yaml names, and its speedup
     speedup: int | None = None
+    temperature: float | None = None  # of the noise; None: that of diffusion.yaml
     keyshift: float = 0.0  # semitones by which the vocoder sings higher than its mel
     enhance: bool = False  # run the NSF-HiFiGAN vocoder over what the synthesizer sings
     enhancer_adaptive_key: int = 0  # semitones by which its range is widened upwards
@@ -67,12 +68,13 @@ class ConversionOptions:
         ):
             if not 0 <= value <= 1:
                 yield f"{name} ({option}) must lie between 0 and 1, got {value}"
-        for name, option, value in (
+        for name, option, amount in (
             ("noise_scale", "-ns", self.noise_scale),
             ("pad_seconds", "-p", self.pad_seconds),
+            ("temperature", "--temperature", self.temperature),
         ):
-            if not value >= 0:
-                yield f"{name} ({option}) must not be negative, got {value}"
+            if amount is not None and not amount >= 0:
+                yield f"{name} ({option}) must not be negative, got {amount}"
         for name, option, count in (
             ("k_step", "-ks", self.k_step),
             ("speedup", "--speedup", self.speedup),
@@ -139,7 +141,7 @@ class ConversionOptions:
             needs = {}
         else:
             needs = dict.fromkeys(("k_step", "second_encoding"), "it needs -shd")
-            needs |= dict.fromkeys(("sampler", "speedup", "keyshift"), "it needs -shd or -od")
+            needs |= dict.fromkeys(("sampler", "speedup", "temperature", "keyshift"), "it needs -shd or -od")
         if not self.mixes_units:
             retrieval = ("feature_retrieval", "retrieval_neighbours", "retrieval_probes")
             needs |= dict.fromkeys(retrieval, "it needs a -cr above 0")

@@ -130,11 +130,11 @@ class DiffusionTask:
         return {"loss": loss, "mel_l1": l1_loss(made, batch.mel).item(), "rtf": seconds / audio_seconds}
 
     def _sample(self, cond: Tensor, mel: Tensor) -> Tensor:
-        """cond (1, F, H) -> mel (1, F, M), as infer.method and infer.speedup say."""
+        """cond (1, F, H) -> mel (1, F, M), as section infer says."""
         infer, decoder = self.config.infer, self.model.decoder
         shallow = decoder.k_step_max < decoder.schedule.timesteps
         plan = self.model.plan(method=infer.method, speedup=infer.speedup, k_step=None, shallow=shallow)
-        draw = seeded_noise(self.config.train.seed, [cond.shape[1]])
+        draw = seeded_noise(self.config.train.seed, [cond.shape[1]], temperature=infer.temperature)
         made = self.model.infer(cond, plan, gt_spec=mel if shallow else None, draw=draw)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)  # what is measured is the work, not the queueing of it

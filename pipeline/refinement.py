@@ -141,7 +141,8 @@ class Refiner:
             units, f0.unsqueeze(2), volume.unsqueeze(2), spk_id=self._speakers(speaker, self._speaker_ids(voice))
         )
         lengths = torch.tensor(batch.lengths, device=self.device) if len(batch.lengths) > 1 else None
-        draw = seeded_noise(options.seed, batch.lengths)
+        temperature = self.config.infer.temperature if options.temperature is None else options.temperature
+        draw = seeded_noise(options.seed, batch.lengths, temperature=temperature)
         made = self.model.infer(cond, plan, gt_spec=mels, lengths=lengths, draw=draw)
         sung_f0 = f0 * 2 ** (options.keyshift / 12)
         return [

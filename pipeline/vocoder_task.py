@@ -5,7 +5,8 @@ Paper: Kong, Kim and Bae 2020, "HiFi-GAN", arXiv:2010.05646, section 2.4.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from vdecoder.vocoder import REQUIRED, build_generator, load_generator
 logger = logging.getLogger(__name__)
 
 NAMES = PairNames("model_{}.ckpt", "training_{}.pth")
+MEL_MEAN, MEL_DEVIATION = -6.0, 2.5  # of natural-log mels of recordings, about
 
 
 class VocoderTask:
@@ -41,6 +43,7 @@ class VocoderTask:
         self.config, self.folder, self.device, self.validation = config, folder, device, validation
         torch.manual_seed(config.train.seed)
         self.generator = build_generator(config.model).to(device)
+        self.first: Any = self.generator.conv_pre
         self.discriminator = MultiPeriodDiscriminator(base_channels=config.train.discriminator_channels).to(device)
         self.updater = GanUpdater(self.generator, self.discriminator, config.train, device)
         self.mel, self.hop = MelFormat.of(config.model, "section model").extract, config.model["hop_size"]
@@ -79,12 +82,40 @@ class VocoderTask:
             parts["stft"] = train.c_stft * stft_loss(y.squeeze(1), y_hat.squeeze(1))
         if adversarial:
             parts |= self.updater.adversarial(y, y_hat)
-        losses["grad_norm_g"] = self.updater.update_generator(parts)
+        centre = mel[..., inner].mean(dim=(0, 2))
+        with self._held_at(centre):
+            losses["grad_norm_g"] = self.updater.update_generator(parts)
         if train.smooth_upsampling:
             self.generator.smooth_upsampling()
         losses |= {name: value.detach() for name, value in parts.items()}
         losses["mel_l1"] = mel_l1.detach()
         return losses
+
+    @contextmanager
+    def _held_at(self, centre: Tensor) -> Iterator[None]:
+        """Let an update of the first layer's weights change nothing of what the layer makes of the mel ``centre`` (M,).
+
+        Log mels lie about -6. Uncentred, one step of Adam adds rate * 6 * bands * taps to all that the layer gives,
+        5 at a rate of 1e-3, and the network loses what it knew: with it, training was seen to fall silent.
+        """
+        before = self._at(centre)
+        yield
+        with torch.no_grad():
+            self.first.bias += before - self._at(centre)
+
+    @torch.no_grad()
+    def _at(self, mel: Tensor) -> Tensor:
+        """What the weights of the first layer make of the mel (M,) in every frame: (C,)."""
+        made: Tensor = self.first.weight.sum(dim=2) @ mel
+        return made
+
+    @torch.no_grad()
+    def begin_from_nothing(self) -> None:
+        """Scale the untrained generator's weights to its signals: latents, source, and mels at its input."""
+        self.generator.init_gains()
+        self.first.weight_g.div_(MEL_DEVIATION)
+        mean = torch.full((self.first.in_channels,), MEL_MEAN, device=self.device)
+        self.first.bias.copy_(-self._at(mean))
 
     @torch.no_grad()
     def _at_another_pitch(self, mel: Tensor, f0: Tensor) -> Tensor:

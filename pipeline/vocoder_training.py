@@ -90,6 +90,6 @@ def _start(task: VocoderTask, options: VocoderOptions) -> TrainState:
     elif options.init_from is not None:
         task.load_decoder(options.init_from)
     else:
-        task.generator.init_gains()
+        task.begin_from_nothing()
         logger.warning("training from nothing takes days: name a vocoder with --base, or a decoder with --init_from")
     return TrainState()

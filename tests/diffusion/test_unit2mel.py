@@ -225,3 +225,10 @@ def test_sizes_that_no_network_can_have():
         tiny.model(n_chans=7)
     with pytest.raises(ValueError, match="unknown model_type 'CombSub'; choose one of: Diffusion, RectifiedFlow"):
         tiny.model(model_type="CombSub")
+
+
+def test_a_temperature_scales_the_same_noise():
+    like = torch.empty(2, 1, 8, 7)
+    warm, cool, cold = (seeded_noise(3, [7, 5], temperature=t)(like) for t in (1.0, 0.5, 0.0))
+    assert_close(cool, warm / 2, max_abs=0)
+    assert warm[0].std() > 0.5 and not cold.any()

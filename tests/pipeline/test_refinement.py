@@ -126,6 +126,16 @@ def test_the_refiner_hears_what_was_sung(converter: Converter, monkeypatch: pyte
     assert seen["gt_spec"] is None and seen["plan"].sampler.k_step == 1000
 
 
+def test_a_cold_sampler_knows_no_seed(converter: Converter, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, refiner = [], converter.tools.refiner
+    infer = refiner.model.infer
+    monkeypatch.setattr(refiner.model, "infer", lambda *a, **kw: made.append(infer(*a, **kw)) or made[-1])
+    for temperature, seed in ((None, 1), (None, 2), (0.0, 1), (0.0, 2)):
+        converter.convert(SONG[:20000], options(only_diffusion=True, speedup=500, temperature=temperature, seed=seed))
+    assert not torch.allclose(made[0], made[1]) and torch.equal(made[2], made[3])
+    assert not torch.allclose(made[1], made[2])  # the config says 1
+
+
 def test_the_vocoder_shifts_the_pitch_where_it_can(folder: Path, tmp_path: Path, converter: Converter) -> None:
     """It is told a higher f0, and the mel is left as it is."""
     with pytest.raises(ValueError, match="--keyshift needs a vocoder that was trained to shift the pitch"):
@@ -163,6 +173,7 @@ def test_options_that_do_nothing_are_said() -> None:
     assert "--k_step has no effect: -od takes all" in lines(only_diffusion=True, k_step=50)[0]
     assert "--second_encoding has no effect: it needs -shd" in lines(second_encoding=True)[0]
     assert "--speedup has no effect: it needs -shd or -od" in lines(speedup=5)[0]
+    assert "--temperature has no effect: it needs -shd or -od" in lines(temperature=0.0)[0]
     assert "--enhancer_adaptive_key has no effect: it needs -eh" in lines(enhancer_adaptive_key=2)[0]
     assert "--feature_retrieval has no effect" in lines(feature_retrieval=True)[0]
     with pytest.raises(ValueError, match=r"auto_predict_f0 \(-a\) needs the synthesizer"):

@@ -21,8 +21,9 @@ from pipeline.sampling import ClipKey
 from pipeline.training import TrainState
 from pipeline.updating import NonFiniteLossError
 from pipeline.vocoder_dataset import MARGIN, collate, load_vocoder_datasets
-from pipeline.vocoder_task import VocoderTask
+from pipeline.vocoder_task import MEL_MEAN, VocoderTask
 from pipeline.vocoder_training import VocoderOptions, train_vocoder
+from tests.parity import assert_close
 from tests.runs import differing
 from tests.synthetic import HOP, RATE, tiny_config, write_clip, write_dataset
 from vdecoder import build_vocoder
@@ -236,11 +237,24 @@ def test_training_brings_the_voice_nearer(in_tmp):
     settings = config(train={"pitch_aug": 0.0, "vol_aug": False, "learning_rate": 2e-3, "discriminator_start": 999})
     training, validation = load_vocoder_datasets(settings)
     task = VocoderTask(settings, FOLDER, CPU, validation)
-    task.generator.init_gains()
+    task.begin_from_nothing()
     task.set_rate(TrainState())
     batch = collate([training[ClipKey(1, i)] for i in range(3)])
     losses = [float(task.step(batch, step)["mel_l1"]) for step in range(25)]
     assert losses[-1] < 0.75 * losses[0]
+
+
+def test_an_update_leaves_alone_what_becomes_of_the_mean_mel(in_tmp):
+    """Log mels lie far from 0: else every step would move all that the first layer gives."""
+    task = VocoderTask(config(), FOLDER, CPU, None)
+    task.begin_from_nothing()
+    mel = torch.full((1, task.first.in_channels, 12), MEL_MEAN)
+    before = task.first(mel)
+    with task._held_at(mel[0, :, 0]), torch.no_grad():
+        task.first.weight_v += 0.1
+    assert_close(task.first(mel)[..., 3:-3], before[..., 3:-3], max_abs=1e-4)  # beyond, the convolution sees padding
+    assert before[..., 3:-3].abs().max() < 1e-4  # and a fresh network begins at the middle of its range
+    assert not torch.allclose(task.first(mel + 1), before + task.first(torch.ones_like(mel)), atol=1e-3)
 
 
 def test_the_mel_of_another_pitch_is_that_of_the_networks_own_voice(in_tmp):
