@@ -15,6 +15,7 @@ from modules.f0.salience import HOP_LENGTH, decode
 from modules.mel_processing import dft_kernels, log_mel, stft_power_by_convolution
 from pipeline.onnx_files import Graph
 from vdecoder.source import Draws, draw
+from vdecoder.subtractive import SubtractiveVocoder
 from vdecoder.vocoder import Vocoder
 from vencoder.hubert import HubertEncoder
 
@@ -147,6 +148,8 @@ def vocoder_graph(vocoder: Vocoder) -> Graph:
     Raises:
         NotAvailableError: one with another source, or with noise inside, than MoeVoiceStudio's contract is made for.
     """
+    if isinstance(vocoder.generator, SubtractiveVocoder):
+        raise NotAvailableError("a subtractive vocoder cannot be exported: take nsf-hifigan-2024")
     if vocoder.generator.mini_nsf or vocoder.generator.noise_sigma:
         raise NotAvailableError("a vocoder with mini_nsf or noise_sigma cannot be exported: take nsf-hifigan-2024")
 

@@ -26,7 +26,8 @@ from pipeline.sampling import ClipKey
 from pipeline.training import TrainState
 from pipeline.vocoder_dataset import MARGIN, VocoderBatch, VocoderDataset, collate
 from vdecoder.mel_format import MelFormat
-from vdecoder.vocoder import REQUIRED, build_generator, load_generator
+from vdecoder.nsf_hifigan import NSFHiFiGAN
+from vdecoder.vocoder import build_generator, load_generator, required_keys
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,8 @@ class VocoderTask:
         self.config, self.folder, self.device, self.validation = config, folder, device, validation
         torch.manual_seed(config.train.seed)
         self.generator = build_generator(config.model).to(device)
-        self.first: Any = self.generator.conv_pre
+        # The layer that sees the mels as they are.
+        self.first: Any = self.generator.conv_pre if isinstance(self.generator, NSFHiFiGAN) else None
         self.discriminator = MultiPeriodDiscriminator(base_channels=config.train.discriminator_channels).to(device)
         self.updater = GanUpdater(self.generator, self.discriminator, config.train, device)
         self.mel, self.hop = MelFormat.of(config.model, "section model").extract, config.model["hop_size"]
@@ -85,7 +87,7 @@ class VocoderTask:
         centre = mel[..., inner].mean(dim=(0, 2))
         with self._held_at(centre):
             losses["grad_norm_g"] = self.updater.update_generator(parts)
-        if train.smooth_upsampling:
+        if train.smooth_upsampling and isinstance(self.generator, NSFHiFiGAN):
             self.generator.smooth_upsampling()
         losses |= {name: value.detach() for name, value in parts.items()}
         losses["mel_l1"] = mel_l1.detach()
@@ -98,6 +100,9 @@ class VocoderTask:
         Log mels lie about -6. Uncentred, one step of Adam adds rate * 6 * bands * taps to all that the layer gives,
         5 at a rate of 1e-3, and the network loses what it knew: with it, training was seen to fall silent.
         """
+        if self.first is None:
+            yield
+            return
         before = self._at(centre)
         yield
         with torch.no_grad():
@@ -112,6 +117,8 @@ class VocoderTask:
     @torch.no_grad()
     def begin_from_nothing(self) -> None:
         """Scale the untrained generator's weights to its signals: latents, source, and mels at its input."""
+        if not isinstance(self.generator, NSFHiFiGAN):
+            return  # it begins with the mel as it is
         self.generator.init_gains()
         self.first.weight_g.div_(MEL_DEVIATION)
         mean = torch.full((self.first.in_channels,), MEL_MEAN, device=self.device)
@@ -200,7 +207,8 @@ class VocoderTask:
 
     def _check_network(self, theirs: Mapping[str, Any]) -> None:
         """Mels of another format have the same shape: compare what a checkpoint's network was trained on."""
-        ours, keys = self.config.model, (*REQUIRED, "mini_nsf", "noise_sigma")
+        ours = self.config.model
+        keys = (*required_keys(ours), "network", "mini_nsf", "noise_sigma")
         if wrong := [key for key in keys if (theirs.get(key) or None) != (ours.get(key) or None)]:
             lines = (f"model.{key}: {ours.get(key)} in the configuration, {theirs.get(key)} there" for key in wrong)
             raise CheckpointError("\n  ".join(["it is of another network or other mels:", *lines]))

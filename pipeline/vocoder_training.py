@@ -12,7 +12,7 @@ from pipeline.training import RunOptions, TrainState
 from pipeline.training_run import Batches, run_task
 from pipeline.vocoder_dataset import collate, load_vocoder_datasets
 from pipeline.vocoder_task import VocoderTask
-from vdecoder.vocoder import check_vocoder, load_generator, read_vocoder_config
+from vdecoder.vocoder import SUBTRACTIVE, check_vocoder, load_generator, read_vocoder_config
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +76,8 @@ def _with_network(config: VocoderConfig, options: VocoderOptions) -> VocoderConf
     segment, hop = config.train.segment_size, config.model["hop_size"]
     if segment % hop:
         raise ValueError(f"train.segment_size: must be a multiple of hop_size ({hop}), got {segment}")
+    if options.init_from is not None and config.model.get("network") == SUBTRACTIVE:
+        raise ValueError("--init_from gives the decoder of a synthesizer, which a subtractive vocoder has not")
     return config
 
 
@@ -91,5 +93,8 @@ def _start(task: VocoderTask, options: VocoderOptions) -> TrainState:
         task.load_decoder(options.init_from)
     else:
         task.begin_from_nothing()
-        logger.warning("training from nothing takes days: name a vocoder with --base, or a decoder with --init_from")
+        if task.config.model.get("network") != SUBTRACTIVE:
+            logger.warning(
+                "training from nothing takes days: name a vocoder with --base, or a decoder with --init_from"
+            )
     return TrainState()

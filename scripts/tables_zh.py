@@ -49,6 +49,7 @@ CHINESE = {
     "anti-aliased snake": "抗混叠的 snake 激活",
     "natural-log mel": "自然对数梅尔谱",
     "weights trained on log10 mel": "权重以 log10 梅尔谱训练",
+    "filtered pulses and noise; natural-log mel": "经滤波的脉冲与噪声；自然对数梅尔谱",
     # pretrained files
     "encoders vec768l12 and vec256l9 (ContentVec as RVC ships it: the weights alone)": (
         "编码器 vec768l12 和 vec256l9（RVC 提供的 ContentVec，只含权重）"

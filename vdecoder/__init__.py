@@ -27,6 +27,7 @@ VOCODERS = Registry(  # vocoder.type of diffusion.yaml
         "nsf-hifigan-log10": Entry(
             "vdecoder.vocoder:Vocoder", {"log10": True}, weights="nsf-hifigan", note="weights trained on log10 mel"
         ),
+        "subtractive": Entry("vdecoder.vocoder:Vocoder", note="filtered pulses and noise; natural-log mel"),
     },
 )
 

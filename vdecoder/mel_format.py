@@ -27,7 +27,7 @@ KEYS = {  # fields of MelFormat, and what they are called in config.json
     "fmax": "fmax",
 }
 WHOSE = "a vocoder's config.json has: name the weights of a vocoder, beside which its own stands"
-EMBEDDED = "pretrain/embedded/vocoder/model.ckpt"  # part of this repository
+EMBEDDED = "pretrain/embedded/subtractive/model.ckpt"  # part of this repository
 
 
 @dataclass(frozen=True)

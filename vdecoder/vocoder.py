@@ -1,4 +1,4 @@
-"""Stand-alone mel vocoder: the NSF-HiFiGAN files of the DiffSinger community, and the mels they were trained on.
+"""Stand-alone mel vocoder: the NSF-HiFiGAN files of the DiffSinger community, and our small subtractive one.
 
 A file ``{"generator": state dict}`` with its config.json beside it. Symbols: B batch, T samples, M mels, F frames.
 Format: github.com/openvpi/vocoders, releases of 2022.12, 2024.02 and 2025.02 (mini_nsf, noise_sigma, pc_aug).
@@ -19,14 +19,19 @@ from common.config import read_json
 from modules.layers import remove_weight_norms
 from vdecoder.mel_format import EMBEDDED, WHOSE, MelFormat, refuse_folder
 from vdecoder.nsf_hifigan import NSFHiFiGAN
+from vdecoder.subtractive import SubtractiveVocoder
 
 LOG10_PER_LN = 1 / math.log(10)  # networks trained on log10 mels are fed natural ones times this
 
+SUBTRACTIVE = "subtractive"  # value of the key "network" of config.json; without that key it is NSF-HiFiGAN
+
 # Keys of config.json that the generator and the mel are built from.
-REQUIRED = (
-    *("sampling_rate", "num_mels", "n_fft", "hop_size", "win_size", "fmin", "fmax", "resblock", "upsample_rates"),
-    *("upsample_kernel_sizes", "upsample_initial_channel", "resblock_kernel_sizes", "resblock_dilation_sizes"),
+MEL_KEYS = ("sampling_rate", "num_mels", "n_fft", "hop_size", "win_size", "fmin", "fmax")
+NSF_KEYS = (
+    *("resblock", "upsample_rates", "upsample_kernel_sizes", "upsample_initial_channel"),
+    *("resblock_kernel_sizes", "resblock_dilation_sizes"),
 )
+SUBTRACTIVE_KEYS = ("channels", "n_layers")
 
 
 class Vocoder:
@@ -93,9 +98,20 @@ def read_vocoder_config(weights: Path) -> dict[str, Any]:
     return config
 
 
-def build_generator(config: Mapping[str, Any], where: Path | str = "config.json") -> NSFHiFiGAN:
+def required_keys(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys that a vocoder's config.json must have; raises ValueError for a network that is none of ours."""
+    network = config.get("network")
+    if network not in (None, SUBTRACTIVE):
+        raise ValueError(f'network: must be absent (NSF-HiFiGAN) or "{SUBTRACTIVE}", got {network!r}')
+    return MEL_KEYS + (NSF_KEYS if network is None else SUBTRACTIVE_KEYS)
+
+
+def build_generator(config: Mapping[str, Any], where: Path | str = "config.json") -> NSFHiFiGAN | SubtractiveVocoder:
     """The generator, untrained, that a vocoder's config.json describes; raises ValueError for sizes that do not fit."""
     try:
+        if config.get("network") == SUBTRACTIVE:
+            sizes = {key: config[key] for key in SUBTRACTIVE_KEYS}
+            return SubtractiveVocoder(MelFormat.of(config, where), **sizes)
         return NSFHiFiGAN(
             sample_rate=config["sampling_rate"],
             inter_channels=config["num_mels"],
@@ -103,13 +119,13 @@ def build_generator(config: Mapping[str, Any], where: Path | str = "config.json"
             resblock=str(config["resblock"]),
             mini_nsf=bool(config.get("mini_nsf")),
             noise_sigma=float(config.get("noise_sigma") or 0.0),
-            **{key: config[key] for key in REQUIRED if key.startswith(("upsample_", "resblock_"))},
+            **{key: config[key] for key in NSF_KEYS if key != "resblock"},
         )
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
 
 
-def load_generator(generator: NSFHiFiGAN, path: Path) -> None:
+def load_generator(generator: NSFHiFiGAN | SubtractiveVocoder, path: Path) -> None:
     """Copy the weights of a vocoder file, of any precision, into ``generator``. Raises CheckpointError."""
     state = checkpoint.read(path, only={"generator"}).get("generator")
     if not isinstance(state, Mapping):
@@ -119,10 +135,17 @@ def load_generator(generator: NSFHiFiGAN, path: Path) -> None:
 
 def check_vocoder(config: Mapping[str, Any], where: Path | str) -> None:
     """Raise ValueError where no generator can be built from a vocoder's config.json."""
-    missing = [key for key in REQUIRED if key not in config]
+    try:
+        missing = [key for key in required_keys(config) if key not in config]
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
     if missing:
         raise ValueError(f"{where}: missing {', '.join(missing)}, which {WHOSE}")
     MelFormat.of(config, where)
+    if config.get("network") == SUBTRACTIVE:
+        if not _whole_numbers([config[key] for key in SUBTRACTIVE_KEYS]):
+            raise ValueError(f"{where}: {', '.join(SUBTRACTIVE_KEYS)} must be whole numbers above 0")
+        return
     lists = ("upsample_rates", "upsample_kernel_sizes", "resblock_kernel_sizes")
     wrong = [key for key in lists if not _whole_numbers(config[key])]
     dilations = config["resblock_dilation_sizes"]

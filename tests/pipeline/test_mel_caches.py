@@ -225,7 +225,7 @@ def test_the_command_line(dataset, capsys):
     error = capsys.readouterr().err
     assert "it says how the mels of the vocoder are made" in error
     assert "python -m common.pretrained get nsf-hifigan" in error
-    assert "set vocoder.ckpt to pretrain/embedded/vocoder/model.ckpt" in error
+    assert "set vocoder.ckpt to pretrain/embedded/subtractive/model.ckpt" in error
     assert not list(dataset.rglob("*.wav.*"))
     write_vocoder(Path("pretrain/tiny"), weights=False)  # its config is enough
     assert script.main(arguments) == 0

@@ -27,7 +27,7 @@ from tests.parity import assert_close
 from tests.runs import differing
 from tests.synthetic import HOP, RATE, tiny_config, write_clip, write_dataset
 from vdecoder import build_vocoder
-from vdecoder.vocoder import build_generator
+from vdecoder.vocoder import MEL_KEYS, build_generator
 
 TINY: dict[str, Any] = {
     "train": {
@@ -244,6 +244,30 @@ def test_training_brings_the_voice_nearer(in_tmp):
     assert losses[-1] < 0.75 * losses[0]
 
 
+def test_a_subtractive_vocoder_learns_and_goes_on(in_tmp):
+    network = {key: TINY["model"][key] for key in MEL_KEYS} | {"network": "subtractive", "channels": 16, "n_layers": 1}
+    raw = TINY | {"model": network}
+    raw["train"] = raw["train"] | {
+        "learning_rate": 3e-3,
+        "discriminator_start": 999,
+        "pitch_aug": 0.0,
+        "vol_aug": False,
+    }
+    Path("vocoder.json").write_text(json.dumps(raw), encoding="utf-8")
+    settings = load_vocoder_config(Path("vocoder.json"))
+    training, validation = load_vocoder_datasets(settings)
+    task = VocoderTask(settings, FOLDER, CPU, validation)
+    task.begin_from_nothing()
+    task.set_rate(TrainState())
+    batch = collate([training[ClipKey(1, i)] for i in range(3)])
+    losses = [float(task.step(batch, step)["mel_l1"]) for step in range(25)]
+    assert losses[-1] < 0.8 * losses[0]
+    go(settings, max_steps=1)
+    assert go(settings, max_steps=2).step == 2
+    with pytest.raises(ValueError, match="which a subtractive vocoder has not"):
+        go(settings, "elsewhere", init_from=Path("G_0.pth"))
+
+
 def test_an_update_leaves_alone_what_becomes_of_the_mean_mel(in_tmp):
     """Log mels lie far from 0: else every step would move all that the first layer gives."""
     task = VocoderTask(config(), FOLDER, CPU, None)
@@ -369,7 +393,8 @@ def test_settings_that_do_not_fit_the_network(in_tmp, monkeypatch):
         go(config())
 
 
-def test_the_template_is_sound():
-    template = load_vocoder_config(script.TEMPLATE)
+@pytest.mark.parametrize("path", sorted(script.TEMPLATE.parent.glob("vocoder*.json")), ids=lambda path: path.stem)
+def test_the_templates_are_sound(path):
+    template = load_vocoder_config(path)
     assert template.model["num_mels"] == 128
     build_generator(template.model)

@@ -188,6 +188,6 @@ def test_release_in_half_precision(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_names() -> None:
-    assert list(VOCODERS) == ["nsf-hifigan", "nsf-hifigan-log10"]
+    assert list(VOCODERS) == ["nsf-hifigan", "nsf-hifigan-log10", "subtractive"]
     with pytest.raises(ValueError, match="unknown vocoder 'x'"):
         build_vocoder("x", "model")
