@@ -9,7 +9,7 @@ else
 BIN := $(VENV)/bin
 endif
 
-.PHONY: install demo test test-slow lint embedded embedded-encoder embedded-base
+.PHONY: install demo test test-slow lint embedded embedded-encoder embedded-clips embedded-vocoder embedded-refiner embedded-base
 
 install: $(INSTALLED)
 
@@ -17,6 +17,8 @@ $(INSTALLED): requirements.txt requirements-dev.txt constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 10) else "Python 3.10 or newer is needed: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+# Only its weights are read, and what it depends on has to be compiled. Without it, voices are not compared.
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps Resemblyzer -c constraints.txt
 	touch $@
 
 demo: $(INSTALLED)
@@ -34,20 +36,39 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Trains the encoder in pretrain/embedded/encoder anew, then the base model that goes with it: hours on a CPU; both go on
-# where they stopped. VOICES: one folder of recordings per speaker. docs/embedded.md
+# Trains the models in pretrain/embedded anew: the encoder, and what sings from its units. Hours on a CPU; each part goes on
+# where it stopped. VOICES: one folder of recordings per speaker. docs/embedded.md
 VOICES ?= dataset_raw
 BASE := embedded-work/base
-BASE_STEPS := 5000
+BASE_STEPS := 5400
+VOCODER_STEPS := 1750
+REFINER_STEPS := 24000
 
-embedded: embedded-encoder embedded-base
+# One after the other: each needs the one before. With another encoder delete $(BASE) and logs/embedded-models first.
+embedded:
+	$(MAKE) embedded-encoder
+	$(MAKE) embedded-vocoder
+	$(MAKE) embedded-refiner
+	$(MAKE) embedded-base
 
 embedded-encoder: $(INSTALLED)
 	$(BIN)/python -m scripts.embedded.corpus -o embedded-work/corpus --shards 56 --jobs 2
 	$(BIN)/python -m scripts.embedded.train_encoder --corpus embedded-work/corpus --state embedded-work/state -o pretrain/embedded/encoder
 
-embedded-base: $(BASE)/start/G_0.pth
-	$(BIN)/python preprocess_hubert_f0.py --in_dir $(BASE)/44k -c $(BASE)/config.json --f0_predictor fcpe --num_processes 2
+embedded-clips: $(BASE)/start/G_0.pth
+	$(BIN)/python preprocess_hubert_f0.py --in_dir $(BASE)/44k -c $(BASE)/config.json -dc $(BASE)/diffusion.yaml --use_diff --f0_predictor auto --num_processes 2
+
+embedded-vocoder: embedded-clips
+	sed 's#filelists/#$(BASE)/#' configs_template/vocoder_subtractive_template.json > $(BASE)/vocoder.json
+	$(BIN)/python train_vocoder.py -c $(BASE)/vocoder.json -m embedded-models --max_steps $(VOCODER_STEPS)
+	$(BIN)/python -m scripts.release_vocoder -m logs/embedded-models/vocoder/model_$(VOCODER_STEPS).ckpt -o pretrain/embedded/subtractive
+
+embedded-refiner: embedded-clips
+	sed 's/^  lr: .*/  lr: 0.001/; s/^  decay_step: .*/  decay_step: 6000/; s/^  gamma: .*/  gamma: 0.5/' $(BASE)/diffusion.yaml > $(BASE)/refiner.yaml
+	$(BIN)/python train_diff.py -c $(BASE)/refiner.yaml -m embedded-models --max_steps $(REFINER_STEPS)
+	$(BIN)/python -m scripts.release_refiner -m logs/embedded-models/diffusion/model_$(REFINER_STEPS).pt -o pretrain/embedded/refiner
+
+embedded-base: embedded-clips
 	$(BIN)/python -m scripts.embedded.train_base -c $(BASE)/config.json --start $(BASE)/start --folder $(BASE)/logs --steps $(BASE_STEPS)
 	$(BIN)/python -m scripts.make_base -m $(BASE)/logs/G_$(BASE_STEPS).pth -o pretrain/embedded/base
 

@@ -2,6 +2,7 @@
 
 python train_vocoder.py -m 44k --base pretrain/nsf_hifigan/model
 python train_vocoder.py -m 44k --init_from pretrain/embedded/small/G_0.pth
+python train_vocoder.py -m 44k -c configs_template/vocoder_subtractive_template.json
 """
 
 import argparse

@@ -97,7 +97,9 @@ def rows(args: argparse.Namespace) -> Iterator[str]:
             yield clips.row(f"{config.type}, {path.stem}, -shd -ks {k_step}", *made(converter, shallow))
         if config.trained_steps == config.timesteps:
             alone = replace(plain, only_diffusion=True, speedup=config.timesteps // args.alone_steps)
-            yield clips.row(f"{config.type}, {path.stem}, -od, {args.alone_steps} steps", *made(converter, alone))
+            for temperature in args.temperatures:
+                name = f"{config.type}, {path.stem}, -od, {args.alone_steps} steps, temperature {temperature:g}"
+                yield clips.row(name, *made(converter, replace(alone, temperature=temperature)))
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -109,6 +111,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--refiners", type=Path, nargs="+", required=True, help="model_<step>.pt of one encoder")
     parser.add_argument("--k_steps", type=int, nargs="+", default=[50, 100, 200, 400])
     parser.add_argument("--alone_steps", type=int, default=20, help="of the sampler, with -od")
+    parser.add_argument("--temperatures", type=float, nargs="+", default=[1.0], help="with -od")
     parser.add_argument("-f0p", "--f0_predictor", default="fcpe")
     parser.add_argument("-d", "--device")
     return parser.parse_args(argv)

@@ -133,7 +133,7 @@ class MelDecoder(nn.Module, ABC):
         Args:
             spec: mel (B, F, M) that is given noise and then walked back from; without one the start is noise alone.
             mask: (B, 1, F), 1 where a frame is real.
-            draw: makes standard normal noise of the shape of its argument.
+            draw: makes noise of the shape of its argument, standard normal at a temperature of 1.
             progress: called after each evaluation of the network.
 
         Raises:

@@ -206,7 +206,7 @@ class DiffusionTask:
         """
         if not path.is_file():
             logger.warning("no base model %s: training from nothing needs far more recordings and time", path)
-            if advice := _how_to_get_base(self.config):
+            if advice := how_to_get_base(self.config):
                 logger.warning("to start from a base model: stop, and %s", advice)
             return
         try:
@@ -232,7 +232,7 @@ class DiffusionTask:
             raise CheckpointError(f"{path} was trained on units of {theirs}, the configuration has {ours}")
 
 
-def _how_to_get_base(config: DiffusionConfig) -> str:
+def how_to_get_base(config: DiffusionConfig) -> str:
     """Which base model fits a configuration, and how to get it; "" where none does."""
     model, encoder = config.model, config.data.encoder
     sizes = model.type, model.n_chans, model.n_layers

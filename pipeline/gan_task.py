@@ -215,6 +215,8 @@ def _how_to_get_base(config: Config) -> str:
     if encoder == "vec768l12":
         names = "base-vol-g base-vol-d" if config.model.vol_embedding else "base-g base-d"
         return f"run python -m common.pretrained get {names} and train with --base logs/44k, where it puts them"
+    if encoder == "embedded":
+        return "and train with --base pretrain/embedded/base, which fits --preset embedded"
     if encoder == "cepstral":
         return "and train with --base pretrain/embedded/small, which fits --preset small"
     return f"and look for one of {encoder} in the README's table of pretrained files"

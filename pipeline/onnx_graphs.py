@@ -149,7 +149,9 @@ def vocoder_graph(vocoder: Vocoder) -> Graph:
         NotAvailableError: one with another source, or with noise inside, than MoeVoiceStudio's contract is made for.
     """
     if isinstance(vocoder.generator, SubtractiveVocoder):
-        raise NotAvailableError("a subtractive vocoder cannot be exported: take nsf-hifigan-2024")
+        raise NotAvailableError(
+            "a subtractive vocoder cannot be exported: take nsf-hifigan-2024, or pretrain/embedded/vocoder/model.ckpt"
+        )
     if vocoder.generator.mini_nsf or vocoder.generator.noise_sigma:
         raise NotAvailableError("a vocoder with mini_nsf or noise_sigma cannot be exported: take nsf-hifigan-2024")
 

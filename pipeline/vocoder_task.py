@@ -25,14 +25,13 @@ from pipeline.reporting import Reporter
 from pipeline.sampling import ClipKey
 from pipeline.training import TrainState
 from pipeline.vocoder_dataset import MARGIN, VocoderBatch, VocoderDataset, collate
-from vdecoder.mel_format import MelFormat
+from vdecoder.mel_format import DEVIATION, MEAN, MelFormat
 from vdecoder.nsf_hifigan import NSFHiFiGAN
 from vdecoder.vocoder import build_generator, load_generator, required_keys
 
 logger = logging.getLogger(__name__)
 
 NAMES = PairNames("model_{}.ckpt", "training_{}.pth")
-MEL_MEAN, MEL_DEVIATION = -6.0, 2.5  # of natural-log mels of recordings, about
 
 
 class VocoderTask:
@@ -120,8 +119,12 @@ class VocoderTask:
         if not isinstance(self.generator, NSFHiFiGAN):
             return  # it begins with the mel as it is
         self.generator.init_gains()
-        self.first.weight_g.div_(MEL_DEVIATION)
-        mean = torch.full((self.first.in_channels,), MEL_MEAN, device=self.device)
+        self._fit_first_layer()
+
+    def _fit_first_layer(self) -> None:
+        """Let the untrained first layer make of mels what it would of numbers of mean 0 and variance 1."""
+        self.first.weight_g.div_(DEVIATION)
+        mean = torch.full((self.first.in_channels,), MEAN, device=self.device)
         self.first.bias.copy_(-self._at(mean))
 
     @torch.no_grad()
@@ -228,6 +231,8 @@ class VocoderTask:
         }
         if not taken:
             raise CheckpointError(f"{path} has no decoder (no keys dec.*): name a synthesizer's G_<step>.pth")
+        with torch.no_grad():
+            self._fit_first_layer()
         new = {key: value for key, value in self.generator.state_dict().items() if key.startswith("conv_pre.")}
         checkpoint.load_weights(self.generator, taken | new, where=path)
         logger.info("starting from the decoder of %s; only conv_pre is new", path)

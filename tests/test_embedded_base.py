@@ -104,6 +104,16 @@ def donor(tmp_path: Path) -> Path:
     return tmp_path / "donor"
 
 
+@pytest.fixture
+def filelists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("train", "val"):
+        path = tmp_path / f"filelists/{name}.txt"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"44k/anna/{name}.wav\n", encoding="utf-8")
+
+
+@pytest.mark.usefixtures("filelists")
 def test_start_copies_what_fits(donor: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spk = {"anna_x0.70": 0, "bob": 1, "new": 2}
     config = write_config(tmp_path / "config.json", model=EMBEDDED | {"n_speakers": 3}, spk=spk)
@@ -121,6 +131,7 @@ def test_start_copies_what_fits(donor: Path, tmp_path: Path, capsys: pytest.Capt
     assert "copied, anew: pre.weight\n" in said and "rows of anna, bob copied, anew: anna_x0.70, new\n" in said
 
 
+@pytest.mark.usefixtures("filelists")
 def test_start_needs_a_name_for_each_voice(donor: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = write_config(tmp_path / "config.json", model=EMBEDDED)
     command = ["--base", str(donor), "--voices", "bob", "-c", str(config), "-o", str(tmp_path / "start")]
@@ -137,7 +148,7 @@ def test_validation_recordings_are_heard_in_no_form(tmp_path: Path) -> None:
     )
     val.write_text("k/a/1_moved+0.90.wav\nk/a/2.wav\nk/a_x0.70/1.wav\nk/b_x1.40/8.wav\n")
     for _ in range(2):  # going on changes nothing
-        train_base.hold_out(train, val)
+        base_start.hold_out(train, val)
         assert val.read_text().split() == ["k/a/2.wav", "k/b/7.wav"]
         kept = "a/1 a/1_moved+0.90 a/1_moved-0.50 a/3 a_x0.70/1 a_x0.70/3 b_x1.40/8 flite_rms/000"
         assert train.read_text().split() == [f"k/{name}.wav" for name in kept.split()]

@@ -27,6 +27,7 @@ KEYS = {  # fields of MelFormat, and what they are called in config.json
     "fmax": "fmax",
 }
 WHOSE = "a vocoder's config.json has: name the weights of a vocoder, beside which its own stands"
+MEAN, DEVIATION = -6.0, 3.0  # of the natural-log mels of recordings, about
 EMBEDDED = "pretrain/embedded/subtractive/model.ckpt"  # part of this repository
 
 

@@ -17,12 +17,11 @@ from torch.nn import functional as F
 
 from modules.layers import ChannelNorm
 from modules.mel_processing import hz_to_mel, mel_filterbank, mel_to_hz
-from vdecoder.mel_format import MelFormat
+from vdecoder.mel_format import DEVIATION, MEAN, MelFormat
 
-MEL_MEAN, MEL_DEVIATION = -6.0, 3.0  # of natural-log mels of recordings, about
 REFERENCE_HZ = 220.0
 KERNEL_SIZE = 5  # frames
-LOG_NOISE = -1.0  # of an untrained network: how much more of a band is pulses than noise
+LOG_NOISE = -1.0  # of an untrained network: log of noise over pulses
 QUIETEST = -14.0  # log magnitude of the filters
 LOUDEST = 8.0
 
@@ -48,11 +47,16 @@ class SubtractiveVocoder(nn.Module):
         channels, n_layers: of the network that draws the filters.
 
     Raises:
-        ValueError: an odd hop length, or no layer.
+        ValueError: an odd hop length, no layer, or a mel band without a frequency.
     """
 
     def __init__(self, mel: MelFormat, *, channels: int, n_layers: int) -> None:
         super().__init__()
+        weights = mel_filterbank(mel.sample_rate, mel.n_fft, mel.n_mels, mel.fmin, mel.fmax)
+        if mel.n_mels < 2 or not weights.sum(dim=1).all():
+            raise ValueError(
+                f"num_mels: {mel.n_mels} bands are too few, or some hold no frequency of n_fft {mel.n_fft}"
+            )
         if mel.hop_length % 2 or channels < 1 or n_layers < 1:
             raise ValueError(
                 "hop_size must be even, channels and n_layers positive, got"
@@ -88,14 +92,16 @@ class SubtractiveVocoder(nn.Module):
     def _filtered(self, wav: Tensor, curve: Tensor) -> Tensor:
         """Spectrum (B, N, J) of wav (B, T) times the magnitudes whose logarithm at the bands is (B, M, F)."""
         n_fft = len(self.window)
-        spectrum = torch.stft(wav, n_fft, n_fft // 4, window=self.window, return_complex=True)
+        # Zeros at the edges: a single frame is too short to be mirrored.
+        options = {"window": self.window, "pad_mode": "constant", "return_complex": True}
+        spectrum = torch.stft(wav, n_fft, n_fft // 4, **options)
         return spectrum * (self.spread @ _between(curve)).clamp(QUIETEST, LOUDEST).exp()
 
     def filters(self, mel: Tensor, f0: Tensor) -> Tensor:
         """Log magnitudes at the mel bands, of pulses and of noise: (B, 2, M, F)."""
         voiced = (f0 > 0).to(mel)
         pitch = (f0.clamp(min=1.0) / REFERENCE_HZ).log() * voiced
-        inputs = torch.cat([(mel - MEL_MEAN) / MEL_DEVIATION, pitch.to(mel).unsqueeze(1), voiced.unsqueeze(1)], dim=1)
+        inputs = torch.cat([(mel - MEAN) / DEVIATION, pitch.to(mel).unsqueeze(1), voiced.unsqueeze(1)], dim=1)
         x = self.conv_pre(inputs)
         for block in self.blocks:
             x = block(x)

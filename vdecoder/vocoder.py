@@ -50,6 +50,8 @@ class Vocoder:
     def __init__(self, path: str | PathLike[str], device: str | torch.device | None = None, *, log10: bool = False):
         path = Path(path)
         config = read_vocoder_config(path)
+        if log10 and config.get("network") == SUBTRACTIVE:
+            raise ValueError(f"{path} is a subtractive vocoder, which takes natural logarithms: set vocoder.type to it")
         self.device = devices.resolve(device)
         self.sample_rate, self.hop_length = config["sampling_rate"], config["hop_size"]
         self.n_mels, self.log10 = config["num_mels"], log10

@@ -1,5 +1,7 @@
 """Begin a base model from one of another encoder: what fits is copied, the rest starts as training from nothing would.
 
+The filelists of the config are rewritten: whatever was made of a validation recording leaves the training.
+
     python -m scripts.embedded.base_start --base pretrain/embedded/small --voices lj martin pjs \\
         -c embedded-work/base/config.json -o embedded-work/base/start
 
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from common import checkpoint
+from common.formats import write_text
 from common.logs import run_script, setup_logging
 from models import MultiPeriodDiscriminator, SynthesizerTrn
 from pipeline.settings import read_config
@@ -51,6 +54,30 @@ def seat_voices(donor: Tensor, rows: Tensor, ids: Mapping[str, int], voices: Seq
     return seated
 
 
+def hold_out(train_list: Path, val_list: Path) -> None:
+    """Keep one recording of each real voice for validation, and whatever was made of it out of training.
+
+    Rewrites both lists; doing it again changes nothing.
+    """
+    val = [Path(line) for line in val_list.read_text(encoding="utf-8").splitlines()]
+    clips = {*val, *(Path(line) for line in train_list.read_text(encoding="utf-8").splitlines())}
+    voices = {clip.parent.name for clip in clips}
+    real = sorted(voice for voice in voices if any(other.startswith(f"{voice}_x") for other in voices))
+    kept = []
+    for voice in real:
+        recorded = sorted(clip for clip in clips if clip.parent.name == voice and _source(clip)[1] == clip.stem)
+        kept.append(next((clip for clip in recorded if clip in val), recorded[0]))
+    sources = {_source(clip) for clip in kept}
+    trained = sorted(clip for clip in clips if _source(clip) not in sources)
+    for path, chosen in ((train_list, trained), (val_list, kept)):
+        write_text(path, "".join(f"{clip.as_posix()}\n" for clip in chosen))
+
+
+def _source(clip: Path) -> tuple[str, str]:
+    """Voice and name of the recording that a clip of base_corpus was made of."""
+    return clip.parent.name.split("_x")[0], clip.stem.split("_moved")[0]
+
+
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, required=True, help="folder of the G_0.pth and D_0.pth to begin from")
@@ -65,6 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     setup_logging()
     try:
         start(args.base, args.voices, args.config, args.output)
+        data = read_config(args.config).data
+        hold_out(Path(data.training_files), Path(data.validation_files))
     except (OSError, ValueError) as error:
         logger.error("%s", error)
         return 1

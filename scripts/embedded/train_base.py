@@ -15,7 +15,6 @@ from pathlib import Path
 
 from common import checkpoint
 from common.config import Config
-from common.formats import write_text
 from common.logs import run_script, setup_logging
 from pipeline.gan_training import TrainOptions, train
 from pipeline.settings import read_config
@@ -69,30 +68,6 @@ def phases_left(config: Config, *, steps: int, done: int, bf16: bool) -> Iterato
             yield end, replace(config, train=section)
 
 
-def hold_out(train_list: Path, val_list: Path) -> None:
-    """Keep one recording of each real voice for validation, and whatever was made of it out of training.
-
-    Rewrites both lists; doing it again changes nothing.
-    """
-    val = [Path(line) for line in val_list.read_text(encoding="utf-8").splitlines()]
-    clips = {*val, *(Path(line) for line in train_list.read_text(encoding="utf-8").splitlines())}
-    voices = {clip.parent.name for clip in clips}
-    real = sorted(voice for voice in voices if any(other.startswith(f"{voice}_x") for other in voices))
-    kept = []
-    for voice in real:
-        recorded = sorted(clip for clip in clips if clip.parent.name == voice and _source(clip)[1] == clip.stem)
-        kept.append(next((clip for clip in recorded if clip in val), recorded[0]))
-    sources = {_source(clip) for clip in kept}
-    trained = sorted(clip for clip in clips if _source(clip) not in sources)
-    for path, chosen in ((train_list, trained), (val_list, kept)):
-        write_text(path, "".join(f"{clip.as_posix()}\n" for clip in chosen))
-
-
-def _source(clip: Path) -> tuple[str, str]:
-    """Voice and name of the recording that a clip of base_corpus was made of."""
-    return clip.parent.name.split("_x")[0], clip.stem.split("_moved")[0]
-
-
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -111,7 +86,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     setup_logging()
     try:
         config = read_config(args.config)
-        hold_out(Path(config.data.training_files), Path(config.data.validation_files))
         setup_logging(args.folder / "train.log")
         newest = checkpoint.newest_pair(args.folder)
         for end, phase in phases_left(config, steps=args.steps, done=newest.step if newest else 0, bf16=args.bf16):

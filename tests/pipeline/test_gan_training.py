@@ -199,6 +199,7 @@ def test_a_base_model_with_other_speakers(in_tmp, caplog):
     ("encoder", "model", "advice"),
     [
         ("cepstral", {}, "train with --base pretrain/embedded/small"),
+        ("embedded", {"ssl_dim": 256}, "train with --base pretrain/embedded/base"),
         ("vec768l12", {"ssl_dim": 768}, "run python -m common.pretrained get base-g base-d and train with --base"),
         ("vec768l12", {"ssl_dim": 768, "vol_embedding": True}, "common.pretrained get base-vol-g base-vol-d and"),
         ("vec256l9", {"ssl_dim": 256}, "look for one of vec256l9 in the README"),

@@ -21,12 +21,13 @@ from pipeline.sampling import ClipKey
 from pipeline.training import TrainState
 from pipeline.updating import NonFiniteLossError
 from pipeline.vocoder_dataset import MARGIN, collate, load_vocoder_datasets
-from pipeline.vocoder_task import MEL_MEAN, VocoderTask
+from pipeline.vocoder_task import VocoderTask
 from pipeline.vocoder_training import VocoderOptions, train_vocoder
 from tests.parity import assert_close
 from tests.runs import differing
 from tests.synthetic import HOP, RATE, tiny_config, write_clip, write_dataset
 from vdecoder import build_vocoder
+from vdecoder.mel_format import MEAN
 from vdecoder.vocoder import MEL_KEYS, build_generator
 
 TINY: dict[str, Any] = {
@@ -222,7 +223,8 @@ def test_a_synthesizer_gives_its_decoder(in_tmp):
     theirs = synthesizer.dec.state_dict()
     for key, value in task.generator.state_dict().items():
         if key.startswith("conv_pre."):
-            assert torch.equal(value, fresh[key.removeprefix("conv_pre.")])
+            same = torch.equal(value, fresh[key.removeprefix("conv_pre.")])
+            assert same == key.endswith("weight_v"), key  # new, and scaled to mels
         else:
             assert torch.equal(value, theirs[key]), key
     torch.save({"model": {"enc_p.x": torch.zeros(1)}, "iteration": 1, "optimizer": None}, "G_6.pth")
@@ -272,7 +274,7 @@ def test_an_update_leaves_alone_what_becomes_of_the_mean_mel(in_tmp):
     """Log mels lie far from 0: else every step would move all that the first layer gives."""
     task = VocoderTask(config(), FOLDER, CPU, None)
     task.begin_from_nothing()
-    mel = torch.full((1, task.first.in_channels, 12), MEL_MEAN)
+    mel = torch.full((1, task.first.in_channels, 12), MEAN)
     before = task.first(mel)
     with task._held_at(mel[0, :, 0]), torch.no_grad():
         task.first.weight_v += 0.1

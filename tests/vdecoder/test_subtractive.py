@@ -83,6 +83,13 @@ def test_a_batch_equals_its_items(vocoder: SubtractiveVocoder) -> None:
         assert_close(both[i : i + 1], alone, max_abs=1e-4)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("n_frames", [1, 2, 3])
+def test_a_single_frame_is_enough(vocoder: SubtractiveVocoder, n_frames: int) -> None:
+    wav = vocoder(torch.full((1, 128, n_frames), -3.0), torch.full((1, n_frames), 200.0))
+    assert wav.shape == (1, 1, n_frames * HOP) and torch.isfinite(wav).all() and wav.abs().max() > 0.01
+
+
 def test_its_file_is_read_like_any_vocoders(tmp_path: Path) -> None:
     torch.save({"generator": build_generator(CONFIG).half().state_dict()}, tmp_path / "model")
     (tmp_path / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
