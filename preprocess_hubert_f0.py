@@ -36,7 +36,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     setup_logging()
-    from pipeline.diffusion_settings import dataset_mel_format
+    from pipeline.diffusion_settings import dataset_mel_format, read_project_config
+    from pipeline.diffusion_task import how_to_get_base
     from pipeline.features import FeatureSettings
     from pipeline.preprocessing import extract_dataset
     from pipeline.settings import read_config
@@ -63,7 +64,8 @@ def main(argv: list[str] | None = None) -> int:
     if not report.failed:
         logger.info("next: python train.py -c %s -m 44k", args.config)
         if args.use_diff:
-            logger.info("and: python train_diff.py -c %s", args.diffusion_config)
+            advice = how_to_get_base(read_project_config(args.diffusion_config))
+            logger.info("and: python train_diff.py -c %s%s", args.diffusion_config, advice and f"; {advice}")
     return 1 if report.failed else 0
 
 

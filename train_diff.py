@@ -7,6 +7,7 @@ torchrun --nproc_per_node 2 train_diff.py -c configs/diffusion.yaml
 
 import argparse
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from common.logs import run_script, setup_logging
@@ -19,6 +20,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "-c", "--config", type=Path, default=Path("configs/diffusion.yaml"), help="default: configs/diffusion.yaml"
     )
+    parser.add_argument("-m", "--model", help="name: writes to logs/NAME/diffusion instead of env.expdir")
     parser.add_argument("-d", "--device", help="cpu, cuda, cuda:N or mps; default: what the configuration says")
     parser.add_argument("--base", type=Path, help="base model or its folder; default: model_0.pt in env.expdir")
     parser.add_argument("--max_steps", type=int, help="stop when this step is reached")
@@ -41,6 +43,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     try:
         config = read_project_config(args.config)
+        if args.model:
+            config = replace(config, env=replace(config.env, expdir=f"logs/{args.model}/diffusion"))
         if first:  # not before: a wrong -c leaves no folder behind
             setup_logging(Path(config.env.expdir) / "train.log")
         train(config, options)

@@ -1,100 +1,100 @@
 """The whole road on a small sample of real recordings: `make demo`, or `python -m demo.run`.
 
 A speaking voice (LJ Speech) becomes the singer of a Japanese traditional, through the very commands of the README and
-starting from the small base model of the repository. What is made along the way goes to demo/work and logs/demo,
-so that no file of yours is touched; each run trains anew. DEMO_MINUTES sets for how long (default 3).
+starting from the small models of the repository. What is made along the way goes to demo/work and logs/demo, so that no
+file of yours is touched; each run trains anew. DEMO_MINUTES sets for how long (default 3). With --recordings and
+--songs it takes yours instead.
 """
 
+import argparse
 import logging
 import os
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 from common import audio
-from common.checkpoint import find_pairs
 from common.logs import run_script, setup_logging
+from demo.road import ROOT, Road
 from pipeline.comparison_picture import draw_comparison
-from pipeline.pitch_comparison import compare_pitch, track_pitch
+from pipeline.evaluation import EvaluationOptions, evaluate_files
+from pipeline.evaluation_table import as_text
+from pipeline.measures import Evaluation
+from pipeline.pitch_comparison import track_pitch
 
 logger = logging.getLogger("demo")
 
-ROOT = Path(__file__).resolve().parent.parent
-
-SONG, SPEAKER, TRANSPOSE, PREDICTOR = "antagata_male_96k_stereo", "lj", 0, "fcpe"
-SAMPLE, WORK, LOGS = Path("demo"), Path("demo/work"), Path("logs/demo")
-RESULT = Path(f"results/{SONG}_{TRANSPOSE}key_{SPEAKER}_sovits_{PREDICTOR}.flac")
-PICTURE = Path("results/demo.png")
+SONG = ROOT / "demo/raw/antagata_male_96k_stereo.flac"
+WORK, PICTURE = Path("demo/work"), Path("results/demo.png")
 SAMPLE_RATE = 44100
-LEAST_CORRELATION = 0.9  # of f0 by PREDICTOR, on frames voiced in both
+JUDGE = "pm"  # independent of the networks that convert
+LEAST_CORRELATION = 0.9  # of f0, on frames voiced in both
 
 
-def stage(title: str, script: str, *arguments: object) -> None:
-    """Run one script as a user would, and stop the demo when it fails."""
-    command = [script, *map(str, arguments)]
-    logger.info("--- %s: python %s", title, " ".join(command))
-    started = time.monotonic()
-    code = subprocess.run([sys.executable, *command], cwd=ROOT).returncode
-    if code:
-        raise SystemExit(f"demo: {script} failed with exit code {code}; its message stands above")
-    logger.info("    %.0f s", time.monotonic() - started)
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--recordings", type=Path, default=ROOT / "demo/dataset_raw", help="one folder per singer")
+    add("--songs", type=Path, nargs="+", default=[SONG], help="files of what they shall sing")
+    add("-t", "--trans", type=int, default=0, help="semitones to transpose")
+    return parser.parse_args(argv)
 
 
-def walk_the_road(minutes: float) -> None:
-    """resample -> filelists -> features -> training -> conversion."""
-    lists = ["--train_list", WORK / "train.txt", "--val_list", WORK / "val.txt"]
-    config = WORK / "config.json"
-    stage("1 resample", "resample.py", "--in_dir", SAMPLE / "dataset_raw", "--out_dir2", WORK / "44k")
-    stage(
-        *("2 filelists and config", "preprocess_flist_config.py", "--preset", "small", "--source_dir", WORK / "44k"),
-        *("--config_dir", WORK, *lists),
-    )
-    stage(
-        *("3 features", "preprocess_hubert_f0.py", "--in_dir", WORK / "44k", "-c", config),
-        *("--f0_predictor", PREDICTOR, "--num_processes", min(4, os.cpu_count() or 1)),
-    )
-    stage(
-        *("4 training", "train.py", "-c", config, "-m", "demo", "--base", "pretrain/embedded/small"),
-        *("--max_minutes", minutes),
-    )
-    model = find_pairs(ROOT / LOGS)[-1].generator.relative_to(ROOT)
-    stage(
-        *(
-            "5 conversion",
-            "inference_main.py",
-            "-m",
-            model,
-            "-c",
-            LOGS / "config.json",
-            "-n",
-            SAMPLE / "raw" / f"{SONG}.flac",
-        ),
-        *("-s", SPEAKER, "-t", TRANSPOSE, "-f0p", PREDICTOR),
-    )
-
-
-def main() -> int:
-    os.chdir(ROOT)
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
     setup_logging()
-    started = time.monotonic()
-    shutil.rmtree(LOGS, ignore_errors=True)
-    walk_the_road(float(os.environ.get("DEMO_MINUTES", "3")))
-    source, result = (audio.load(path, SAMPLE_RATE) for path in (SAMPLE / "raw" / f"{SONG}.flac", RESULT))
-    # Two trackers, for each has errors of its own: one octave error of Praat costs 0.1 of the correlation.
-    found = {}
-    for name in (PREDICTOR, "pm"):
-        tracks = [track_pitch(wav, SAMPLE_RATE, predictor=name) for wav in (source, result)]
-        found[name] = compare_pitch(*tracks, transpose=TRANSPOSE)
-    draw_comparison(PICTURE, {"source": (source, tracks[0]), "result": (result, tracks[1])}, SAMPLE_RATE)
-    logger.info("--- done in %.0f s: listen to %s, look at %s", time.monotonic() - started, RESULT, PICTURE)
-    for name, comparison in found.items():
-        logger.info("by %s: %s", name, comparison)
-    if len(result) != len(source) or found[PREDICTOR].correlation < LEAST_CORRELATION:
-        logger.error("the result should last as long as the song and follow its f0 (correlation %s)", LEAST_CORRELATION)
+    recordings, songs = args.recordings.absolute(), [song.absolute() for song in args.songs]
+    minutes = os.environ.get("DEMO_MINUTES", "3")
+    os.chdir(ROOT)
+    if problem := find_problem(recordings, songs, minutes):
+        logger.error("%s", problem)
         return 1
-    return 0
+    started = time.monotonic()
+    for folder in (WORK, Path("logs/demo")):
+        shutil.rmtree(folder, ignore_errors=True)
+    road = Road(recordings, WORK, "demo")
+    road.prepare()
+    road.train(float(minutes))
+    results = road.convert(songs, road.singers, transpose=args.trans)
+    seconds = time.monotonic() - started
+    sung = {"source": audio.load(songs[0], SAMPLE_RATE), "result": audio.load(results[0], SAMPLE_RATE)}
+    pictures = {name: (wav, track_pitch(wav, SAMPLE_RATE, predictor=JUDGE)) for name, wav in sung.items()}
+    draw_comparison(PICTURE, pictures, SAMPLE_RATE)
+    options = EvaluationOptions((recordings,), f0_predictor=JUDGE, pictures=False)
+    evaluation = evaluate_files([*map(str, songs)], [str(path.absolute()) for path in results], options)
+    print(as_text(evaluation))  # noqa: T201  the product
+    logger.info("--- done in %.0f s: listen to %s, look at %s", seconds, ", ".join(map(str, results)), PICTURE)
+    return 0 if follows_the_songs(evaluation) else 1
+
+
+def find_problem(recordings: Path, songs: list[Path], minutes: str) -> str:
+    """Why the demo cannot begin; "" when it can."""
+    if not recordings.is_dir():
+        return f"no folder {recordings}: --recordings names one that holds a folder of recordings per singer"
+    if (ROOT / WORK) in (recordings, *recordings.parents):
+        return f"{recordings} lies in {WORK}, which each run deletes: move it"
+    for song in songs:
+        if not song.is_file():
+            return f"no song {song}: --songs names audio files"
+    if len({song.stem.casefold() for song in songs}) < len(songs):
+        return "two of the songs have one name: rename one, for their results would too"
+    try:
+        valid = float(minutes) > 0
+    except ValueError:
+        valid = False
+    return "" if valid else f"DEMO_MINUTES must be a number above 0, got {minutes!r}"
+
+
+def follows_the_songs(evaluation: Evaluation) -> bool:
+    """Whether every result lasts as long as its song and follows its f0; says which do not."""
+    bad = [f"{item}: {problem}" for item, problem in evaluation.failed]
+    for row in evaluation.rows:
+        correlation = row.values.get("f0_correlation", 0.0)
+        if row.remarks or correlation < LEAST_CORRELATION:
+            bad.append(f"{row.name}: f0 correlation {correlation:.3f}, {LEAST_CORRELATION} is expected. {row.remarks}")
+    for line in bad:
+        logger.error("%s", line)
+    return not bad
 
 
 if __name__ == "__main__":

@@ -250,11 +250,16 @@ def result_name(
     The kind of file (csv, mid) that the melody came from stands in the place of the f0 predictor.
     """
     key = "auto" if options.auto_predict_f0 else f"{target.transpose:g}key"
-    speaker = re.sub(r'[<>:"/\\|?*]', "_", _speaker_name(converter, target.speaker_id))  # no file name holds these
+    speaker = in_file_name(_speaker_name(converter, target.speaker_id))
     ratio = f"_{float(options.cluster_infer_ratio)}" if options.mixes_units else ""
     network = "diff" if options.only_diffusion else "sovdiff" if options.shallow_diffusion else "sovits"
     f0 = source.suffix[1:].lower() if source else options.f0_predictor
     return f"{song}_{key}_{speaker}{ratio}_{network}_{f0}"
+
+
+def in_file_name(speaker: str) -> str:
+    """A speaker's name without what no file name holds."""
+    return re.sub(r'[<>:"/\\|?*]', "_", speaker)
 
 
 def _speaker_name(converter: Converter, speaker_id: int | None) -> str:

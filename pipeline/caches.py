@@ -33,7 +33,7 @@ MEGABYTE = 1 << 20
 UNITS_KEYS = ("version", "audio", "sample_rate", "speech_encoder", "encoder_weights", "copies", "seed")
 F0_KEYS = (
     *("version", "audio", "sample_rate", "hop_length", "f0_predictor", "f0_weights"),
-    *("f0_min", "f0_max", "f0_threshold"),
+    *("f0_min", "f0_max", "f0_threshold", "f0_instant"),
 )
 
 
@@ -89,6 +89,7 @@ def fingerprint(wav: Path, settings: "FeatureSettings", seed: int = SEED) -> dic
         "f0_min": settings.f0_min if predictor in SEARCHING else None,
         "f0_max": settings.f0_max if predictor in SEARCHING else None,
         "f0_threshold": settings.f0_threshold if predictor in CONFIDENT else None,
+        "f0_instant": _instant(predictor),
     }
 
 
@@ -97,6 +98,13 @@ def _perturbed_copies(speech_encoder: str) -> int:
     """How many perturbed copies of a clip the class of this encoder wants."""
     module, _, cls = SPEECH_ENCODERS[speech_encoder].target.partition(":")
     return int(getattr(import_module(module), cls).perturbed_copies)
+
+
+@functools.cache
+def _instant(predictor: str) -> float | None:
+    """Where in a frame this predictor answers; None for the beginning, which older fingerprints do not name."""
+    module, _, cls = F0_PREDICTORS[predictor].target.partition(":")
+    return getattr(import_module(module), cls).instant or None
 
 
 def _encoder_weights(name: str) -> list[Path]:

@@ -4,7 +4,7 @@ The signal chain of a speech recogniser of the time before neural networks, aime
 who says it, how high and how loud: a spectral envelope without harmonics, its frequency axis scaled to a generic vocal
 tract (vocal tract length normalisation, Lee and Rose 1998, "A frequency warping approach to speaker normalization"),
 mel cepstra, mean and variance of the clip taken out (which removes microphone, equaliser and gain), and their slopes.
-The default of the demo, not a rival of a trained encoder: docs/cepstral.md says what it is worth.
+Not a rival of a trained encoder: docs/cepstral.md says what it is worth.
 
 Frames lie where those of the HuBERT family lie: frame i is the 25 ms around sample ``320 i + 200``.
 

@@ -82,7 +82,8 @@ class Vote(NamedTuple):
 class AutoPredictor(F0Predictor):
     """``auto``; ``threshold`` is the confidence below which a network does not vote.
 
-    It answers for the middle of a frame, the other predictors for its beginning, more or less, as in so-vits-svc.
+    It answers for the middle of a frame, the other predictors for its beginning, more or less, as in so-vits-svc. A
+    frame is voiced when its beginning or its end is.
 
     Its own range is 35 to 2000 Hz; an end that is set may lie between 20 and 2100 Hz.
 
