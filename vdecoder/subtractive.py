@@ -22,6 +22,7 @@ from vdecoder.mel_format import DEVIATION, MEAN, MelFormat
 REFERENCE_HZ = 220.0
 KERNEL_SIZE = 5  # frames
 LOG_NOISE = -1.0  # of an untrained network: log of noise over pulses
+KNEE = 0.8  # full scale is 1
 QUIETEST = -14.0  # log magnitude of the filters
 LOUDEST = 8.0
 
@@ -87,7 +88,7 @@ class SubtractiveVocoder(nn.Module):
             made = self._filtered(pulses, filters[:, 0]) + self._filtered(_noise(pulses, generator), filters[:, 1])
             n_fft = len(self.window)
             wav = torch.istft(made, n_fft, n_fft // 4, window=self.window, length=pulses.shape[1])
-        return wav.unsqueeze(1)
+        return limited(wav).unsqueeze(1)
 
     def _filtered(self, wav: Tensor, curve: Tensor) -> Tensor:
         """Spectrum (B, N, J) of wav (B, T) times the magnitudes whose logarithm at the bands is (B, M, F)."""
@@ -107,6 +108,13 @@ class SubtractiveVocoder(nn.Module):
             x = block(x)
         change = self.conv_post(self.norm(x)).unflatten(1, (2, self.n_mels))
         return mel.unsqueeze(1) + self.level + change
+
+
+def limited(wav: Tensor) -> Tensor:
+    """wav with what lies beyond KNEE bent into [-1, 1]: pulses are peaky, and clipped they would click."""
+    beyond = (wav.abs() - KNEE).clamp(min=0.0)
+    room = 1.0 - KNEE
+    return wav - wav.sign() * (beyond - room * torch.tanh(beyond / room))
 
 
 def pulse_train(f0: Tensor, hop_length: int, sample_rate: int) -> Tensor:

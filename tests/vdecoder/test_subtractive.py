@@ -11,7 +11,7 @@ from pipeline.pitch_comparison import track_pitch
 from tests.parity import assert_close
 from vdecoder import build_vocoder
 from vdecoder.mel_format import MelFormat
-from vdecoder.subtractive import SubtractiveVocoder, pulse_train
+from vdecoder.subtractive import SubtractiveVocoder, limited, pulse_train
 from vdecoder.vocoder import build_generator
 
 RATE, HOP = 44100, 512
@@ -60,6 +60,13 @@ def test_an_untrained_network_plays_the_mel(vocoder: SubtractiveVocoder) -> None
     assert abs((wide - smooth[:, 70:, 4:-4]).mean()) < 0.35  # the noise comes on top
     silent = vocoder(torch.full((1, 128, 80), -11.5), f0)
     assert silent.abs().max() < 1e-3
+
+
+def test_peaks_are_bent_and_the_rest_is_left_alone() -> None:
+    wav = torch.linspace(-3, 3, 601)
+    bent = limited(wav)
+    assert torch.equal(bent[wav.abs() <= 0.8], wav[wav.abs() <= 0.8])
+    assert bent.abs().max() <= 1 and (bent.diff() >= 0).all()
 
 
 @torch.no_grad()
