@@ -138,6 +138,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     args.recordings, args.texts = args.recordings.absolute(), args.texts.absolute()
     args.songs, args.speech = ([path.absolute() for path in paths] for paths in (args.songs, args.speech))
+    for path in (args.recordings, args.texts, *args.songs, *args.speech):
+        if not path.exists():
+            parser.error(f"there is no {path}")
     folders = sorted(path.name for path in args.recordings.iterdir() if path.is_dir())
     args.voices = args.voices or [name for name in folders if not name.startswith(".")]
     return args

@@ -1,9 +1,10 @@
 """Signals whose f0 is known, for `python -m benchmarks.pitch`.
 
 Frame i of a signal's f0 is the pitch at sample i * HOP_LENGTH: the grid on which modules/f0 answers; for a predictor
-that answers for the middles of frames, the truth lies half-way between two of them (`Signal.truth`). A frame is voiced
-when that sample lies in a voiced stretch. What f0 means where a voice is irregular says `pitch_voices.Manner`; with
-reverberation and noise it is that of the dry voice, so that a tail which sounds on counts as unvoiced.
+that answers for the middles of frames, the truth lies half-way between two of them, and is voiced where one of the two
+is (`Signal.truth`). A frame is voiced when that sample lies in a voiced stretch. What f0 means where a voice is
+irregular says `pitch_voices.Manner`; with reverberation and noise it is that of the dry voice, so that a tail which
+sounds on counts as unvoiced.
 
 Each signal has a random generator of its own, seeded by its name: choosing groups changes none of them.
 """

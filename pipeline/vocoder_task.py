@@ -83,8 +83,7 @@ class VocoderTask:
             parts["stft"] = train.c_stft * stft_loss(y.squeeze(1), y_hat.squeeze(1))
         if adversarial:
             parts |= self.updater.adversarial(y, y_hat)
-        centre = mel[..., inner].mean(dim=(0, 2))
-        with self._held_at(centre):
+        with self._held_at(mel):
             losses["grad_norm_g"] = self.updater.update_generator(parts)
         if train.smooth_upsampling and isinstance(self.generator, NSFHiFiGAN):
             self.generator.smooth_upsampling()
@@ -93,8 +92,8 @@ class VocoderTask:
         return losses
 
     @contextmanager
-    def _held_at(self, centre: Tensor) -> Iterator[None]:
-        """Let an update of the first layer's weights change nothing of what the layer makes of the mel ``centre`` (M,).
+    def _held_at(self, mel: Tensor) -> Iterator[None]:
+        """Let an update of the first layer's weights change nothing of what it makes of the mean of mel (B, M, F).
 
         Log mels lie about -6. Uncentred, one step of Adam adds rate * 6 * bands * taps to all that the layer gives,
         5 at a rate of 1e-3, and the network loses what it knew: with it, training was seen to fall silent.
@@ -102,6 +101,7 @@ class VocoderTask:
         if self.first is None:
             yield
             return
+        centre = mel.mean(dim=(0, 2))
         before = self._at(centre)
         yield
         with torch.no_grad():

@@ -109,7 +109,7 @@ def test_the_refiner_is_small_and_the_base_of_its_preset(refiner_folder: Path, t
 
 def test_a_refiner_is_handed_on_without_the_places_it_came_from(refiner_folder: Path, tmp_path: Path) -> None:
     raw = yaml.safe_load((refiner_folder / "config.yaml").read_text(encoding="utf-8"))
-    raw["data"]["training_files"], raw["env"]["expdir"] = "/home/anna/train.txt", "/home/anna/logs"
+    raw["data"]["training_files"], raw["env"]["expdir"] = "places of anna/train.txt", "places of anna/logs"
     state, _ = checkpoint.read_model(refiner_folder / "model_0.pt")
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
     torch.save(

@@ -235,15 +235,20 @@ def test_a_synthesizer_gives_its_decoder(in_tmp):
         VocoderTask(other, FOLDER, CPU, None).load_decoder(Path("G_5.pth"))
 
 
-def test_training_brings_the_voice_nearer(in_tmp):
-    settings = config(train={"pitch_aug": 0.0, "vol_aug": False, "learning_rate": 2e-3, "discriminator_start": 999})
+def learning(settings: VocoderConfig) -> float:
+    """By what share the distance to one batch falls in 25 updates from nothing."""
     training, validation = load_vocoder_datasets(settings)
     task = VocoderTask(settings, FOLDER, CPU, validation)
     task.begin_from_nothing()
     task.set_rate(TrainState())
     batch = collate([training[ClipKey(1, i)] for i in range(3)])
     losses = [float(task.step(batch, step)["mel_l1"]) for step in range(25)]
-    assert losses[-1] < 0.75 * losses[0]
+    return 1 - losses[-1] / losses[0]
+
+
+def test_training_brings_the_voice_nearer(in_tmp):
+    plain = {"pitch_aug": 0.0, "vol_aug": False, "learning_rate": 2e-3, "discriminator_start": 999}
+    assert learning(config(train=plain)) > 0.25
 
 
 def test_a_subtractive_vocoder_learns_and_goes_on(in_tmp):
@@ -257,13 +262,7 @@ def test_a_subtractive_vocoder_learns_and_goes_on(in_tmp):
     }
     Path("vocoder.json").write_text(json.dumps(raw), encoding="utf-8")
     settings = load_vocoder_config(Path("vocoder.json"))
-    training, validation = load_vocoder_datasets(settings)
-    task = VocoderTask(settings, FOLDER, CPU, validation)
-    task.begin_from_nothing()
-    task.set_rate(TrainState())
-    batch = collate([training[ClipKey(1, i)] for i in range(3)])
-    losses = [float(task.step(batch, step)["mel_l1"]) for step in range(25)]
-    assert losses[-1] < 0.8 * losses[0]
+    assert learning(settings) > 0.2
     go(settings, max_steps=1)
     assert go(settings, max_steps=2).step == 2
     with pytest.raises(ValueError, match="which a subtractive vocoder has not"):
@@ -276,7 +275,7 @@ def test_an_update_leaves_alone_what_becomes_of_the_mean_mel(in_tmp):
     task.begin_from_nothing()
     mel = torch.full((1, task.first.in_channels, 12), MEAN)
     before = task.first(mel)
-    with task._held_at(mel[0, :, 0]), torch.no_grad():
+    with task._held_at(mel), torch.no_grad():
         task.first.weight_v += 0.1
     assert_close(task.first(mel)[..., 3:-3], before[..., 3:-3], max_abs=1e-4)  # beyond, the convolution sees padding
     assert before[..., 3:-3].abs().max() < 1e-4  # and a fresh network begins at the middle of its range
