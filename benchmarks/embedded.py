@@ -51,9 +51,9 @@ def pause_level(song: np.ndarray, result: np.ndarray) -> float:
     return float(level(result)[np.concatenate(inside)].max()) if inside else float("nan")
 
 
-def songs_rows(voice: str, road: Road, songs: list[Path]) -> Iterator[str]:
-    """A line per song."""
-    results = road.convert(songs, [voice])
+def songs_rows(voice: str, road: Road, songs: list[Path], options: list[str]) -> Iterator[str]:
+    """A line per song, sung with more options of inference_main.py."""
+    results = road.convert(songs, [voice], options=options)
     names = [*map(str, songs)], [str(path.absolute()) for path in results]
     by_judge = [
         evaluate_files(*names, EvaluationOptions((road.recordings,), f0_predictor=judge, pictures=False), in_order=True)
@@ -66,7 +66,7 @@ def songs_rows(voice: str, road: Road, songs: list[Path]) -> Iterator[str]:
         level = pause_level(song, result)
         cells.append("same" if len(song) == len(result) else f"{len(result) - len(song):+d}")
         cells.append("–" if np.isnan(level) else f"{level:.0f} dB")
-        yield f"| {voice} | {first.source.stem} | {' | '.join(cells)} |"
+        yield f"| {' '.join([voice, *options])} | {first.source.stem} | {' | '.join(cells)} |"
     yield from (f"| {voice} | {name}: {problem} |" for name, problem in by_judge[0].failed)
 
 
@@ -114,10 +114,13 @@ def rows(args: argparse.Namespace) -> Iterator[str]:
         road = alone(voice, args)
         road.prepare()
         road.train(args.minutes)
-        yield from songs_rows(voice, road, args.songs)
-        if args.speech:
-            speaking = replace(road, results=road.results / "speech")
-            spoken.append((voice, speaking.convert(args.speech, [voice])))
+        for share in args.articulation or [""]:
+            options = ["--articulation", share] if share else []
+            here = replace(road, results=road.results / share)
+            yield from songs_rows(voice, here, args.songs, options)
+            if args.speech:
+                speaking = replace(here, results=here.results / "speech")
+                spoken.append((" ".join([voice, *options]), speaking.convert(args.speech, [voice], options=options)))
     if spoken:
         recogniser = Recogniser()
         yield "\n| voice | word error |\n|---|---|"
@@ -135,6 +138,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--preset", default="embedded", choices=["embedded", "small"], help="small: encoder cepstral, from nothing")
     add("--speech", type=Path, nargs="+", default=[], help="sentences in English, in a folder of the speaker's name")
     add("--texts", type=Path, default=Path("benchmarks/texts_lj.tsv"), help='lines "speaker/clip<TAB>text"')
+    add("--articulation", nargs="+", default=[], help="shares to compare; that of the configuration when absent")
     args = parser.parse_args(argv)
     args.recordings, args.texts = args.recordings.absolute(), args.texts.absolute()
     args.songs, args.speech = ([path.absolute() for path in paths] for paths in (args.songs, args.speech))

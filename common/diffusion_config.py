@@ -128,10 +128,13 @@ class InferSection:
     speedup: int = 10  # steps of training per step of the sampler
     method: str = ""  # of the sampler; "": DEFAULT_METHODS
     temperature: float = 1.0  # standard deviation of the noise that sampling begins with, and adds
+    articulation: float = 0.0  # share of the source's in what is refined
 
     def problems(self) -> Iterator[str]:
         yield from below(self, 1, "speedup")
         yield from below(self, 0, "temperature")
+        if not 0 <= self.articulation <= 1:
+            yield f"articulation: must be between 0 and 1, got {self.articulation}"
 
 
 @dataclass(frozen=True)

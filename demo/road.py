@@ -64,8 +64,12 @@ class Road:
         what = ["-c", self.work / "diffusion.yaml", "-m", self.model, *base, "--max_minutes", minutes]
         run("4 training", "train_diff.py", *what)
 
-    def convert(self, songs: Sequence[Path], singers: Sequence[str], *, transpose: int = 0) -> list[Path]:
+    def convert(
+        self, songs: Sequence[Path], singers: Sequence[str], *, transpose: int = 0, options: Sequence[object] = ()
+    ) -> list[Path]:
         """Step 5: each song by each singer, songs first; ``songs`` are absolute paths of different names.
+
+        ``options`` are more of inference_main.py's.
 
         Raises:
             SystemExit: it fails, or nothing was trained.
@@ -76,7 +80,7 @@ class Road:
             raise SystemExit(f"{folder}: no model was trained")
         newest = model_path(folder, step)
         tools = ["-od", "-dm", newest, "-dc", folder / "config.yaml", "-f0p", PREDICTOR]
-        what = ["-n", *songs, "-s", *singers, "-t", transpose, "--out_dir", self.results]
+        what = ["-n", *songs, "-s", *singers, "-t", transpose, "--out_dir", self.results, *options]
         run("5 conversion", "inference_main.py", *what, *tools)
         name = f"{{}}_{transpose}key_{{}}_diff_{PREDICTOR}.flac"
         return [self.results / name.format(song.stem, in_file_name(singer)) for song in songs for singer in singers]

@@ -23,6 +23,8 @@ from vencoder import SPEECH_ENCODERS
 
 logger = logging.getLogger(__name__)
 
+VOICES = "spk_embed.weight"
+
 N_MELS = 128  # of every vocoder of the family
 TABLE_TOLERANCE = 1e-3  # relative; half precision is off by 5e-4
 
@@ -134,17 +136,17 @@ def load_state(model: Unit2Mel, state: Mapping[str, Tensor], *, where: Path | st
 def fit_base(state: Mapping[str, Tensor], model: Unit2Mel, *, where: Path | str) -> dict[str, Tensor]:
     """Give a base model the speakers and the pitch augmentation of this configuration, so that `load_state` takes it.
 
-    Where their number differs, all speakers begin as the mean of the base's.
+    Where their number differs, all speakers begin as the mean of the base's; see also `base_voices`.
     """
     own, fitted, notes = model.state_dict(), dict(state), []
-    voices, bias, shift = "spk_embed.weight", "unit_embed.bias", "aug_shift_embed.weight"
+    bias, shift = "unit_embed.bias", "aug_shift_embed.weight"
     there, here = (_sizes(sizes)["model.n_spk"] for sizes in (state, own))
     if there != here:
-        notes.append(f"{there} speakers there, {here} here: all start as one")
-        if voices in fitted:
-            fitted[bias] = fitted[bias].float() + fitted.pop(voices).float().mean(dim=0)
-        if voices in own:
-            fitted[voices] = torch.zeros_like(own[voices])
+        notes.append(f"{there} speakers there, {here} here")
+        if VOICES in fitted:
+            fitted[bias] = fitted[bias].float() + fitted.pop(VOICES).float().mean(dim=0)
+        if VOICES in own:
+            fitted[VOICES] = torch.zeros_like(own[VOICES])
     if shift in own and shift not in fitted:
         notes.append("it knows no pitch shifts: they are learnt anew")
         fitted[shift] = torch.zeros_like(own[shift])
@@ -156,6 +158,17 @@ def fit_base(state: Mapping[str, Tensor], model: Unit2Mel, *, where: Path | str)
     return fitted
 
 
+def base_voices(state: Mapping[str, Tensor], model: Unit2Mel) -> Tensor | None:
+    """What to add to the conditions of a model that `fit_base` gave the mean voice, for each of the base's: (V, H).
+
+    None where the base has one voice, or as many as ``model``, which then are its own.
+    """
+    if VOICES not in state or len(state[VOICES]) == model.n_spk:
+        return None
+    voices = state[VOICES].float()
+    return voices - voices.mean(dim=0)
+
+
 def _sizes(state: Mapping[str, Tensor]) -> dict[str, object]:
     """What a state dict says of the fields of its configuration."""
     denoiser = "decoder.denoise_fn."
@@ -164,7 +177,7 @@ def _sizes(state: Mapping[str, Tensor]) -> dict[str, object]:
         "model.type": DIFFUSION if "decoder.betas" in state else RECTIFIED_FLOW,
         "model.n_layers": len(layers),
         "model.use_pitch_aug": "aug_shift_embed.weight" in state,
-        "model.n_spk": len(state["spk_embed.weight"]) if "spk_embed.weight" in state else 1,
+        "model.n_spk": len(state[VOICES]) if VOICES in state else 1,
     }
     for key, names in (
         ("unit_embed.weight", ("model.n_hidden", "data.encoder_out_channels")),

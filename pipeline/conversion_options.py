@@ -14,6 +14,7 @@ from pipeline.speaker_mix import SpeakerMix
 from pipeline.voice import Voice
 
 K_STEP = 100
+OF_REFINER = ("sampler", "speedup", "temperature", "articulation", "keyshift")  # options
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class ConversionOptions:
     sampler: str | None = None  # None: the one that diffusion.yaml names, and its speedup
     speedup: int | None = None
     temperature: float | None = None  # of the noise; None: that of diffusion.yaml
+    articulation: float | None = None  # share of the source's in refined mels; None: that of diffusion.yaml
     keyshift: float = 0.0  # semitones by which the vocoder sings higher than its mel
     enhance: bool = False  # run the NSF-HiFiGAN vocoder over what the synthesizer sings
     enhancer_adaptive_key: int = 0  # semitones by which its range is widened upwards
@@ -65,8 +67,9 @@ class ConversionOptions:
             ("linear_gradient_retain", "-lgr", self.linear_gradient_retain),
             ("loudness_envelope_adjustment", "-lea", self.loudness_envelope_adjustment),
             ("cluster_infer_ratio", "-cr", self.cluster_infer_ratio),
+            ("articulation", "--articulation", self.articulation),
         ):
-            if not 0 <= value <= 1:
+            if value is not None and not 0 <= value <= 1:
                 yield f"{name} ({option}) must lie between 0 and 1, got {value}"
         for name, option, amount in (
             ("noise_scale", "-ns", self.noise_scale),
@@ -141,7 +144,7 @@ class ConversionOptions:
             needs = {}
         else:
             needs = dict.fromkeys(("k_step", "second_encoding"), "it needs -shd")
-            needs |= dict.fromkeys(("sampler", "speedup", "temperature", "keyshift"), "it needs -shd or -od")
+            needs |= dict.fromkeys(OF_REFINER, "it needs -shd or -od")
         if not self.mixes_units:
             retrieval = ("feature_retrieval", "retrieval_neighbours", "retrieval_probes")
             needs |= dict.fromkeys(retrieval, "it needs a -cr above 0")

@@ -16,8 +16,9 @@ from torch.nn.functional import l1_loss
 from common import checkpoint
 from common.checkpoint import CheckpointError
 from common.diffusion_config import DIFFUSION, ENCODER_ALIASES, RECTIFIED_FLOW, DiffusionConfig, read_yaml
-from diffusion.loading import build_unit2mel, fit_base, load_state
+from diffusion.loading import base_voices, build_unit2mel, fit_base, load_state
 from diffusion.unit2mel import seeded_noise
+from pipeline.base_voices import choose_voices
 from pipeline.dataset import VALIDATION_CLIPS
 from pipeline.diffusion_checkpoints import BASE, model_path, newest_step, read_moments, save
 from pipeline.diffusion_dataset import MelBatch, MelDataset, collate_mels
@@ -198,8 +199,10 @@ class DiffusionTask:
         logger.info("resuming from %s: step %d, epoch %d", path, at.step, at.epoch)
         return at
 
-    def load_base(self, path: Path) -> None:
+    def load_base(self, path: Path, recordings: MelDataset) -> None:
         """Start from the base model at ``path`` where it is there, else from nothing.
+
+        Of the voices that a base with others knows, each speaker of ``recordings`` begins as the most alike.
 
         Raises:
             CheckpointError: it is damaged, of another network, or trained on the units of another encoder.
@@ -213,12 +216,15 @@ class DiffusionTask:
             state, extra = checkpoint.read_model(path, only=("config",))
             self._check_encoder(path, extra)
             load_state(self.model, fit_base(state, self.model, where=path), where=path)
+            voices = base_voices(state, self.model)
         except CheckpointError as error:
             raise CheckpointError(
                 f"cannot start from the base model {path}: {error}\n  Give section model of the configuration the sizes"
                 f" of the base model, name another one with --base, or move {path.name} away to start from nothing."
             ) from None
         logger.info("starting from base model %s", path)
+        if voices is not None:
+            choose_voices(self.model, voices.to(self.device), recordings, seed=self.config.train.seed)
 
     def _check_encoder(self, path: Path, extra: Mapping[str, Any]) -> None:
         """Units of equal width are not equal: compare the encoder that a checkpoint, or its config.yaml, names."""

@@ -56,7 +56,7 @@ def train(config: DiffusionConfig, options: DiffusionOptions) -> TrainState:
         remove_parts(folder)
     state = task.restore()
     if state is None:
-        task.load_base(base)
+        task.load_base(base, training)
         state = TrainState()
     if world_size > 1:
         task.distribute()

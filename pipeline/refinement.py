@@ -9,12 +9,14 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from diffusion import load_unit2mel
 from diffusion.decoder import Plan
 from diffusion.unit2mel import seeded_noise
+from modules.articulation import Articulation
 from modules.units import resize_units
 from modules.volume import frame_volume
 from pipeline.conversion_options import ConversionOptions
@@ -60,6 +62,13 @@ class Refiner:
         n_mels = vocoder_format(self.config, ckpt).n_mels
         self.model = load_unit2mel(model_path, config_path, device, n_mels=n_mels)
         self.vocoder: Vocoder = build_vocoder(kind, vocoder_path(ckpt), device)
+        mel = self.vocoder.mel_format
+        self.articulation = Articulation(
+            mel.n_mels,
+            fmin=mel.fmin,
+            fmax=mel.fmax or mel.sample_rate / 2,
+            frame_seconds=mel.hop_length / mel.sample_rate,
+        )
         self._said: set[str] = set()
 
     def check(self, voice: Voice, options: ConversionOptions, speaker_ids: Iterable[int]) -> None:
@@ -144,6 +153,7 @@ class Refiner:
         temperature = self.config.infer.temperature if options.temperature is None else options.temperature
         draw = seeded_noise(options.seed, batch.lengths, temperature=temperature)
         made = self.model.infer(cond, plan, gt_spec=mels, lengths=lengths, draw=draw)
+        made = self._articulated(made, batch, f0, options)
         sung_f0 = f0 * 2 ** (options.keyshift / 12)
         return [
             self.vocoder.infer(
@@ -151,6 +161,22 @@ class Refiner:
             )[0]
             for mel, pitch, n in zip(made, sung_f0, batch.lengths, strict=True)
         ]
+
+    def _articulated(self, made: Tensor, batch: PieceBatch, f0: Tensor, options: ConversionOptions) -> Tensor:
+        """Mels (B, F, M), the fast changes of their envelopes drawn to those of the recordings."""
+        share = self.config.infer.articulation if options.articulation is None else options.articulation
+        if not share:
+            return made
+        carried = made.clone()
+        for i, (source, n) in enumerate(zip(batch.sources, batch.lengths, strict=True)):
+            wav = torch.from_numpy(source)
+            wav = F.pad(wav, (0, max(0, n * self.vocoder.hop_length - len(wav))))
+            heard = self.vocoder.extract(wav.unsqueeze(0))[0].T[:n]  # (F, M)
+            voiced = batch.uv[i, :n] > 0
+            ratio = self.articulation.vocal_tract_ratio(made[i, :n], heard, voiced=voiced)
+            highest = torch.maximum(batch.f0[i, :n], f0[i, :n])
+            carried[i, :n] = self.articulation.carry(made[i, :n], heard, highest, voiced=voiced, ratio=ratio)
+        return torch.lerp(made, carried, share)
 
     def _encode_again(self, batch: PieceBatch, wavs: Sequence[Tensor], extractor: FeatureExtractor) -> Tensor:
         """Units (B, F, D) of what was sung."""

@@ -40,6 +40,18 @@ def test_moved_pitch_stays_in_the_range(f0_hz: float, octave: float, edge: float
     assert median_f0(moved, 22050) == pytest.approx(edge, rel=0.05)
 
 
+def test_singing_holds_vowels_on_notes() -> None:
+    spoken = np.concatenate([sing(200.0, 0.6, rate=22050), np.zeros(11025, np.float32)])
+    rng = np.random.default_rng(3)
+    songs = [base_corpus.sing(spoken, 22050, rng) for _ in range(4)]
+    for song in songs:
+        held = len(song) - 11025
+        assert 1.5 * 0.6 < held / 22050 < 6.2 * 0.6 and np.abs(song).max() <= 1.0
+        assert np.abs(song[-8000:]).max() < 0.02, "a pause is not held"
+        assert 60 <= median_f0(song, 22050) <= 700
+    assert len({round(median_f0(song, 22050)) for song in songs}) == 4
+
+
 def test_speed_moves_pitch_and_length() -> None:
     wav = sing(200.0, 1.0, rate=22050)
     faster = base_corpus.change_speed(wav, 22050, 1.4)
@@ -64,7 +76,9 @@ def test_corpus_is_the_voices_and_their_variants_and_depends_on_the_seed_only(re
     }
     voices = {Path(name).parent.name for name in found}
     assert voices == {f"{voice}{kind}" for voice in VOICES for kind in ("", "_x0.70", "_x0.85", "_x1.18", "_x1.40")}
-    assert sorted(name for name in found if name.startswith("anna/")) == ["anna/1.wav", "anna/1_moved-1.00.flac"]
+    assert sorted(name for name in found if name.startswith("anna/")) == [
+        *("anna/1.wav", "anna/1_moved-1.00.flac", "anna/1_sung.flac")
+    ]
     assert found["anna/1.wav"].read_bytes() == (recordings / "anna/1.wav").read_bytes()
     for name, path in found.items():
         assert np.array_equal(audio.load(path, RATE), audio.load(tmp_path / "again" / name, RATE)), name
@@ -85,9 +99,10 @@ def test_flite_reads_made_up_sentences(tmp_path: Path, monkeypatch: pytest.Monke
         return sing(120.0, 0.5, rate=16000), []
 
     monkeypatch.setattr(engines, "flite_phones", speak)
-    assert base_corpus.read_aloud("rms", tmp_path, n_sentences=3, seed=0) == 3
+    assert base_corpus.read_aloud("rms", tmp_path, n_sentences=3, seed=0) == 6
     assert {voice for voice, _ in said} == {"rms"}
-    assert len({text for _, text in said}) == len(list((tmp_path / "flite_rms").iterdir())) == 3
+    assert len({text for _, text in said}) == len(list((tmp_path / "flite_rms").glob("???.flac"))) == 3
+    assert len(list((tmp_path / "flite_rms").glob("???_sung.flac"))) == 3
 
 
 @pytest.fixture
@@ -143,14 +158,14 @@ def test_start_needs_a_name_for_each_voice(donor: Path, tmp_path: Path, capsys: 
 def test_validation_recordings_are_heard_in_no_form(tmp_path: Path) -> None:
     train, val = tmp_path / "train.txt", tmp_path / "val.txt"
     train.write_text(
-        "k/a/1.wav\nk/a/1_moved-0.50.wav\nk/a/2_moved+0.10.wav\nk/a/3.wav\nk/a_x0.70/2.wav\nk/a_x0.70/2_moved+0.10.wav\n"
+        "k/a/1.wav\nk/a/1_moved-0.50.wav\nk/a/2_moved+0.10.wav\nk/a/2_sung.wav\nk/a/3.wav\nk/a/3_sung.wav\nk/a_x0.70/2.wav\nk/a_x0.70/2_moved+0.10.wav\n"
         "k/a_x0.70/3.wav\nk/flite_rms/000.wav\nk/b/7.wav\n"
     )
     val.write_text("k/a/1_moved+0.90.wav\nk/a/2.wav\nk/a_x0.70/1.wav\nk/b_x1.40/8.wav\n")
     for _ in range(2):  # going on changes nothing
         base_start.hold_out(train, val)
         assert val.read_text().split() == ["k/a/2.wav", "k/b/7.wav"]
-        kept = "a/1 a/1_moved+0.90 a/1_moved-0.50 a/3 a_x0.70/1 a_x0.70/3 b_x1.40/8 flite_rms/000"
+        kept = "a/1 a/1_moved+0.90 a/1_moved-0.50 a/3 a/3_sung a_x0.70/1 a_x0.70/3 b_x1.40/8 flite_rms/000"
         assert train.read_text().split() == [f"k/{name}.wav" for name in kept.split()]
 
 

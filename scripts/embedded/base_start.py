@@ -11,6 +11,7 @@ tensor that is not copied is listed.
 
 import argparse
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -75,7 +76,7 @@ def hold_out(train_list: Path, val_list: Path) -> None:
 
 def _source(clip: Path) -> tuple[str, str]:
     """Voice and name of the recording that a clip of base_corpus was made of."""
-    return clip.parent.name.split("_x")[0], clip.stem.split("_moved")[0]
+    return clip.parent.name.split("_x")[0], re.split("_moved|_sung", clip.stem)[0]
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -53,7 +53,7 @@ def render(speech: Speech, n_copies: int, rng: np.random.Generator) -> Copies:
             wavs.append(_fit(wav, n_frames))
             contours.append(f0)
             continue
-        contour = melody(f0[source], voiced, rng, notes=sung)
+        contour = melody(f0[source], voiced, rng, sung=sung)
         sp, ap = _voice(envelope[source], breath[source], rng, whisper=not contour.any())
         wavs.append(_fit(pyworld.synthesize(contour, sp, ap, SAMPLE_RATE, PERIOD_MS), n_frames))
         contours.append(contour)
@@ -81,24 +81,24 @@ def _timing(phone: np.ndarray, rng: np.random.Generator, *, sung: bool) -> np.nd
     return np.interp(np.arange(int(reached[-1])), reached, np.arange(len(phone))).round().astype(int)
 
 
-def melody(f0: np.ndarray, voiced: np.ndarray, rng: np.random.Generator, *, notes: bool) -> np.ndarray:
+def melody(f0: np.ndarray, voiced: np.ndarray, rng: np.random.Generator, *, sung: bool) -> np.ndarray:
     """A new contour (N,) in Hz: the spoken one moved, notes with portamento and vibrato, one tone, or rarely none."""
     centre = float(np.exp(rng.normal(np.log(F0_CENTRE), F0_SPREAD)))
     kind = rng.uniform()
     if kind < 0.03 or not voiced.any():
         return np.zeros(len(f0))
-    if kind < (0.2 if notes else 0.5):
+    if kind < (0.2 if sung else 0.5):
         filled = np.interp(np.arange(len(f0)), np.flatnonzero(f0 > 0), f0[f0 > 0])
         contour = np.log(filled / np.median(filled)) * rng.uniform(0.3, 1.8)
-    elif kind < (0.25 if notes else 0.6):
+    elif kind < (0.25 if sung else 0.6):
         contour = np.zeros(len(f0))
     else:
-        contour = _notes(len(f0), rng)
+        contour = notes(len(f0), rng)
     hertz = np.clip(centre * np.exp(contour), *F0_RANGE)
     return np.where(voiced, hertz, 0.0)
 
 
-def _notes(n_frames: int, rng: np.random.Generator) -> np.ndarray:
+def notes(n_frames: int, rng: np.random.Generator) -> np.ndarray:
     """Logarithm of a melody (N,): random steps of semitones, smoothed, with vibrato and drift."""
     semitones = np.zeros(n_frames)
     position, note = 0, 0.0

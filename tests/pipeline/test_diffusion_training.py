@@ -14,7 +14,7 @@ from diffusion import load_unit2mel
 from diffusion.loading import build_unit2mel, read_diffusion_config
 from pipeline import diffusion_training
 from pipeline.dataset import DatasetError
-from pipeline.diffusion_dataset import collate_mels, load_mel_datasets
+from pipeline.diffusion_dataset import MelDataset, collate_mels, load_mel_datasets
 from pipeline.diffusion_task import DiffusionTask
 from pipeline.diffusion_training import DiffusionOptions, train
 from pipeline.reporting import Reporter
@@ -236,6 +236,11 @@ def base_task(**changes) -> DiffusionTask:
     return DiffusionTask(refiner_config(**changes), LOGS, CPU, None, n_mels=N_MELS)
 
 
+def load_base(task: DiffusionTask, path: Path) -> DiffusionTask:
+    task.load_base(path, MelDataset([], [], task.config, training=True))
+    return task
+
+
 def write_base(path: Path, **changes) -> dict[str, torch.Tensor]:
     """A base model as DDSP-SVC's tools write it: speakers by number, from 1; half precision."""
     config = refiner_config(**changes)
@@ -248,10 +253,10 @@ def test_a_base_model_of_the_ecosystem(in_tmp, caplog):
     caplog.set_level(logging.INFO)
     state = write_base(LOGS / "model_0.pt", **ECOSYSTEM, model={"n_spk": 9, "use_pitch_aug": False}, spk=None)
     task = base_task(**ECOSYSTEM)
-    task.load_base(LOGS / "model_0.pt")
+    load_base(task, LOGS / "model_0.pt")
     key = "decoder.denoise_fn.mlp.0.weight"
     torch.testing.assert_close(task.model.state_dict()[key], state[key].float())
-    assert task.model.spk_embed.weight.abs().max() == 0  # all speakers start as the mean of the base's
+    assert task.model.spk_embed.weight.abs().max() == 0  # all speakers are the mean of the base's
     torch.testing.assert_close(
         task.model.unit_embed.bias, state["unit_embed.bias"].float() + state["spk_embed.weight"].float().mean(dim=0)
     )
@@ -283,7 +288,7 @@ def test_a_base_model_of_another_network_is_refused(in_tmp, changes, text):
     path = LOGS / "model_0.pt"
     write_base(path, **changes)
     with pytest.raises(CheckpointError) as caught:
-        base_task().load_base(path)
+        load_base(base_task(), path)
     for part in (text, "cannot start from the base model", "name another one with --base"):
         assert part in str(caught.value)
 
@@ -293,23 +298,23 @@ def test_base_models_that_are_damaged_or_of_other_units(in_tmp):
     write_base(path)
     write_refiner("base/config.yaml", data={"encoder": "whisper-ppg"})
     with pytest.raises(CheckpointError, match="was trained on units of whisper-ppg, the configuration has cepstral"):
-        base_task().load_base(path)
+        load_base(base_task(), path)
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(CheckpointError, match="model_0.pt is damaged, cut off"):
-        base_task().load_base(path)
+        load_base(base_task(), path)
     torch.save({"model": {"dec.weight": torch.zeros(2)}}, path)
     path.with_name("config.yaml").unlink()
     with pytest.raises(CheckpointError, match="is no diffusion model"):
-        base_task().load_base(path)
+        load_base(base_task(), path)
 
 
 def test_a_missing_base_model_names_the_next_command(in_tmp, caplog):
     task = base_task()
-    task.load_base(LOGS / "model_0.pt")
+    load_base(task, LOGS / "model_0.pt")
     assert "training from nothing needs far more" in caplog.text and "common.pretrained" not in caplog.text
     sizes = {"n_layers": 20, "n_chans": 512, "n_hidden": 256}
     task.config = refiner_config(**ECOSYSTEM, model=sizes)
-    task.load_base(LOGS / "model_0.pt")
+    load_base(task, LOGS / "model_0.pt")
     assert "run python -m common.pretrained get base-diffusion and train with --base logs/44k/diffusion" in caplog.text
 
 

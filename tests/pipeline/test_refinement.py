@@ -136,6 +136,27 @@ def test_a_cold_sampler_knows_no_seed(converter: Converter, monkeypatch: pytest.
     assert not torch.allclose(made[1], made[2])  # the config says 1
 
 
+def test_articulation_comes_from_the_song(
+    folder: Path, tmp_path: Path, converter: Converter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it, a share, or none; the config says how much where nobody asks."""
+    made, heard, refiner = [], [], converter.tools.refiner
+    infer = refiner.model.infer
+    sound = refiner.vocoder.infer
+    monkeypatch.setattr(refiner.model, "infer", lambda *a, **kw: made.append(infer(*a, **kw)) or made[-1])
+    monkeypatch.setattr(refiner.vocoder, "infer", lambda mel, f0, **kw: heard.append(mel[0].T) or sound(mel, f0, **kw))
+    for share in (None, 0.0, 0.5, 1.0):
+        converter.convert(SONG[:20000], options(only_diffusion=True, speedup=500, articulation=share))
+    assert torch.equal(heard[0], made[0][0]) and torch.equal(heard[1], made[0][0])
+    half, whole = (heard[i] - made[0][0] for i in (2, 3))
+    assert whole.abs().max() > 0.1
+    torch.testing.assert_close(half, whole / 2, atol=1e-3, rtol=1e-4)  # mels of hundreds
+    paths = write_diffusion(tmp_path, vocoder=folder / "vocoder/model", sections={"infer": {"articulation": 1.0}})
+    assert Converter(None, None, device="cpu", files=ToolFiles(*paths)).tools.refiner.config.infer.articulation == 1.0
+    with pytest.raises(ValueError, match=r"articulation \(--articulation\) must lie between 0 and 1, got 2"):
+        options(articulation=2.0)
+
+
 def test_the_vocoder_shifts_the_pitch_where_it_can(folder: Path, tmp_path: Path, converter: Converter) -> None:
     """It is told a higher f0, and the mel is left as it is."""
     with pytest.raises(ValueError, match="--keyshift needs a vocoder that was trained to shift the pitch"):
@@ -174,6 +195,7 @@ def test_options_that_do_nothing_are_said() -> None:
     assert "--second_encoding has no effect: it needs -shd" in lines(second_encoding=True)[0]
     assert "--speedup has no effect: it needs -shd or -od" in lines(speedup=5)[0]
     assert "--temperature has no effect: it needs -shd or -od" in lines(temperature=0.0)[0]
+    assert "--articulation has no effect: it needs -shd or -od" in lines(articulation=1.0)[0]
     assert "--enhancer_adaptive_key has no effect: it needs -eh" in lines(enhancer_adaptive_key=2)[0]
     assert "--feature_retrieval has no effect" in lines(feature_retrieval=True)[0]
     with pytest.raises(ValueError, match=r"auto_predict_f0 \(-a\) needs the synthesizer"):

@@ -80,7 +80,7 @@ def test_copies_share_their_timing_and_differ_in_pitch(seed: int) -> None:
 def test_melodies_stay_in_the_range_and_keep_the_voicing() -> None:
     voiced = np.arange(400) % 100 < 70
     for seed in range(20):
-        hertz = melody(np.full(400, 150.0), voiced, np.random.default_rng(seed), notes=bool(seed % 2))
+        hertz = melody(np.full(400, 150.0), voiced, np.random.default_rng(seed), sung=bool(seed % 2))
         assert not hertz[~voiced].any()
         assert not hertz.any() or (hertz[voiced] >= F0_RANGE[0]).all() and (hertz <= F0_RANGE[1]).all()
 

@@ -1,0 +1,113 @@
+"""Articulation that units have lost, carried from the recording into the mel that was made of them.
+
+What a mouth does within a tenth of a second (bursts, closures, the way from one sound into the next) is in the mel of
+the recording; a small encoder leaves some of it out, and a small network smooths what is left. How the spectral
+envelope changes tells what is said, its mean who says it: changes of 1 to 16 Hz carry speech (Drullman et al. 1994,
+doi 10.1121/1.408467; Hermansky and Morgan 1994, "RASTA", doi 10.1109/89.326616). So the fast changes are taken from
+the recording, moved to where the other vocal tract has its formants. Slow ones, what lies below the second formant, and
+all that is finer than the envelope, stay as they were made.
+
+Letters: F frames, M mels, Q cepstral coefficients.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from modules.mel_processing import hz_to_mel, mel_to_hz
+
+SMOOTHING_SECONDS = 0.08  # standard deviation of the Gaussian: what it leaves is slow
+CEPSTRA, RATIO_CEPSTRA = 20, 12  # of the envelope; of the smoother one that tells how long vocal tracts are
+HARMONICS_SHARE = 0.8  # of the quefrency of the harmonics: from there on they would show in an envelope
+FLOOR = -9.0  # natural-log mel; what is quieter says nothing
+FORMANTS = (600.0, 7000.0)  # Hz, where vocal tracts are compared; above, the room tells more
+LOWEST, SLOPE = 650.0, 100.0  # Hz; below, a spectrum tells more of who sings and of f0 than of what is said
+MAX_RATIO, N_RATIOS = 1.35, 25  # of two vocal tracts
+MIN_VOICED_SECONDS = 0.25
+
+
+class Articulation:
+    """For mels of one format.
+
+    Args:
+        n_mels: M.
+        fmin, fmax: lowest and highest frequency of the mel (Slaney's scale), Hz.
+        frame_seconds: between two frames.
+    """
+
+    def __init__(self, n_mels: int, *, fmin: float, fmax: float, frame_seconds: float) -> None:
+        mels = torch.linspace(float(hz_to_mel(fmin)), float(hz_to_mel(fmax)), n_mels + 2, dtype=torch.float64)
+        self.centres = torch.from_numpy(mel_to_hz(mels.numpy()))[1:-1]  # (M,) Hz
+        self.frame_seconds = frame_seconds
+        self.carried = torch.sigmoid((self.centres - LOWEST) / SLOPE)  # (M,) share of each band
+        cepstra = torch.arange(min(CEPSTRA, n_mels))[:, None]
+        self.cosines = torch.cos(math.pi / n_mels * cepstra * (torch.arange(n_mels) + 0.5)) * (2 / n_mels) ** 0.5
+        self.cosines[0] /= 2**0.5  # (Q, M), orthonormal
+        top, bottom = math.log(MAX_RATIO), -math.log(MAX_RATIO)
+        self.ratios = torch.linspace(bottom, top, N_RATIOS).exp().tolist()
+
+    def carry(self, made: Tensor, source: Tensor, f0: Tensor, *, voiced: Tensor, ratio: float) -> Tensor:
+        """``made`` with the articulation of ``source``.
+
+        Args:
+            made: natural-log mel (F, M).
+            source: natural-log mel (F, M) of the recording that it was made from.
+            f0: (F,) Hz, in each frame the higher one of the two; harmonics are kept out of the envelopes.
+            voiced: (F,) bool.
+            ratio: see `vocal_tract_ratio`.
+        """
+        keep = self._below_harmonics(torch.where(voiced, f0, 0.0))
+        ours, theirs = (self._fast_changes(self._envelope(mel, keep)) for mel in (made, source))
+        return made + (self._warped(theirs, ratio) - ours) * self.carried.to(made)
+
+    def vocal_tract_ratio(self, made: Tensor, source: Tensor, *, voiced: Tensor) -> float:
+        """By what the formants of ``source`` have to be multiplied to lie where those of ``made`` do.
+
+        That at which their envelopes, mean removed, correlate best in voiced frames, within MAX_RATIO; 1 where there
+        are too few of them. Shapes as in `carry`.
+        """
+        if voiced.sum() * self.frame_seconds < MIN_VOICED_SECONDS:
+            return 1.0
+        first, last = (int((self.centres < edge).sum()) for edge in FORMANTS)
+        keep = torch.arange(len(self.cosines), device=made.device) < RATIO_CEPSTRA
+
+        def shape(envelope: Tensor) -> Tensor:
+            band = envelope[voiced, first:last]
+            return band - band.mean(dim=1, keepdim=True)  # how loud it is says nothing of formants
+
+        envelopes = [self._envelope(mel, keep) for mel in (made, source)]
+        ours, theirs = (envelope - envelope[voiced].mean(dim=0) for envelope in envelopes)
+        target = shape(ours)
+        moved = ((ratio, shape(self._warped(theirs, ratio))) for ratio in self.ratios)
+        likeness = {ratio: float((one * target).sum() / one.norm().clamp_min(1e-9)) for ratio, one in moved}
+        return max(likeness, key=lambda ratio: likeness[ratio])
+
+    def _envelope(self, mel: Tensor, keep: Tensor) -> Tensor:
+        """(F, M) of its first cepstral coefficients, times ``keep`` (Q,) or (F, Q)."""
+        cosines = self.cosines.to(mel)
+        return ((mel.clamp_min(FLOOR) @ cosines.T) * keep) @ cosines
+
+    def _below_harmonics(self, f0: Tensor) -> Tensor:
+        """(F, Q): 1 for coefficients in which harmonics of f0 (F,) do not show, 0 for the others."""
+        width = float(self.centres[1] - self.centres[0])  # Hz per band, where they are narrowest
+        harmonics = 2 * len(self.centres) * width / f0.clamp_min(1.0)  # coefficient that has their distance as period
+        coefficients = torch.arange(len(self.cosines), device=f0.device)
+        return (HARMONICS_SHARE * harmonics[:, None] - coefficients + 1).clamp(0, 1)
+
+    def _fast_changes(self, envelope: Tensor) -> Tensor:
+        """(F, M) less its mean over SMOOTHING_SECONDS around each frame."""
+        deviation = SMOOTHING_SECONDS / self.frame_seconds
+        reach = math.ceil(4 * deviation)
+        window = torch.exp(-0.5 * (torch.arange(-reach, reach + 1).to(envelope) / deviation) ** 2)
+        padded = F.pad(envelope.T[:, None], (reach, reach), mode="replicate")  # (M, 1, F + 2 reach)
+        return envelope - F.conv1d(padded, (window / window.sum())[None, None])[:, 0].T
+
+    def _warped(self, envelope: Tensor, ratio: float) -> Tensor:
+        """(F, M) with what lies at each frequency moved to ``ratio`` times that."""
+        positions = (self.centres[:, None] / ratio >= self.centres).sum(dim=1) - 1  # last band that is not above
+        lower = positions.clamp(0, len(self.centres) - 2)
+        share = (self.centres / ratio - self.centres[lower]) / (self.centres[lower + 1] - self.centres[lower])
+        share = share.clamp(0, 1).to(envelope)
+        return envelope[:, lower] * (1 - share) + envelope[:, lower + 1] * share
