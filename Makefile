@@ -42,7 +42,7 @@ VOICES ?= dataset_raw
 BASE := embedded-work/base
 BASE_STEPS := 5400
 VOCODER_STEPS := 1750
-REFINER_STEPS := 24000
+REFINER_STEPS := 36000
 
 # One after the other: each needs the one before. With another encoder delete $(BASE) and logs/embedded-models first.
 embedded:

@@ -52,7 +52,8 @@ def pause_level(song: np.ndarray, result: np.ndarray) -> float:
 
 
 def songs_rows(voice: str, road: Road, songs: list[Path], options: list[str]) -> Iterator[str]:
-    """A line per song, sung with more options of inference_main.py."""
+    """A line per song; ``options`` are further ones of inference_main.py."""
+    label = " ".join([voice, *options])
     results = road.convert(songs, [voice], options=options)
     names = [*map(str, songs)], [str(path.absolute()) for path in results]
     by_judge = [
@@ -66,8 +67,8 @@ def songs_rows(voice: str, road: Road, songs: list[Path], options: list[str]) ->
         level = pause_level(song, result)
         cells.append("same" if len(song) == len(result) else f"{len(result) - len(song):+d}")
         cells.append("–" if np.isnan(level) else f"{level:.0f} dB")
-        yield f"| {' '.join([voice, *options])} | {first.source.stem} | {' | '.join(cells)} |"
-    yield from (f"| {voice} | {name}: {problem} |" for name, problem in by_judge[0].failed)
+        yield f"| {label} | {first.source.stem} | {' | '.join(cells)} |"
+    yield from (f"| {label} | {name}: {problem} |" for name, problem in by_judge[0].failed)
 
 
 def _cell(row: Row, key: str) -> str:
@@ -114,9 +115,9 @@ def rows(args: argparse.Namespace) -> Iterator[str]:
         road = alone(voice, args)
         road.prepare()
         road.train(args.minutes)
-        for share in args.articulation or [""]:
-            options = ["--articulation", share] if share else []
-            here = replace(road, results=road.results / share)
+        for share in args.articulation or [None]:
+            options = [] if share is None else ["--articulation", f"{share:g}"]
+            here = replace(road, results=road.results.joinpath(*options[1:]))
             yield from songs_rows(voice, here, args.songs, options)
             if args.speech:
                 speaking = replace(here, results=here.results / "speech")
@@ -138,13 +139,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--preset", default="embedded", choices=["embedded", "small"], help="small: encoder cepstral, from nothing")
     add("--speech", type=Path, nargs="+", default=[], help="sentences in English, in a folder of the speaker's name")
     add("--texts", type=Path, default=Path("benchmarks/texts_lj.tsv"), help='lines "speaker/clip<TAB>text"')
-    add("--articulation", nargs="+", default=[], help="shares to compare; that of the configuration when absent")
+    add(
+        "--articulation",
+        type=float,
+        nargs="+",
+        default=[],
+        help="shares to compare; that of the configuration when absent",
+    )
     args = parser.parse_args(argv)
     args.recordings, args.texts = args.recordings.absolute(), args.texts.absolute()
     args.songs, args.speech = ([path.absolute() for path in paths] for paths in (args.songs, args.speech))
     for path in (args.recordings, args.texts, *args.songs, *args.speech):
         if not path.exists():
             parser.error(f"there is no {path}")
+    if not all(0 <= share <= 1 for share in args.articulation):
+        parser.error("--articulation takes shares between 0 and 1")
     folders = sorted(path.name for path in args.recordings.iterdir() if path.is_dir())
     args.voices = args.voices or [name for name in folders if not name.startswith(".")]
     return args

@@ -128,7 +128,7 @@ class InferSection:
     speedup: int = 10  # steps of training per step of the sampler
     method: str = ""  # of the sampler; "": DEFAULT_METHODS
     temperature: float = 1.0  # standard deviation of the noise that sampling begins with, and adds
-    articulation: float = 0.0  # share of the source's in what is refined
+    articulation: float = 0.0  # share of the source's that refined mels take over in conversions
 
     def problems(self) -> Iterator[str]:
         yield from below(self, 1, "speedup")

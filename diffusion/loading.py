@@ -23,7 +23,7 @@ from vencoder import SPEECH_ENCODERS
 
 logger = logging.getLogger(__name__)
 
-VOICES = "spk_embed.weight"
+VOICES_KEY = "spk_embed.weight"
 
 N_MELS = 128  # of every vocoder of the family
 TABLE_TOLERANCE = 1e-3  # relative; half precision is off by 5e-4
@@ -143,10 +143,10 @@ def fit_base(state: Mapping[str, Tensor], model: Unit2Mel, *, where: Path | str)
     there, here = (_sizes(sizes)["model.n_spk"] for sizes in (state, own))
     if there != here:
         notes.append(f"{there} speakers there, {here} here")
-        if VOICES in fitted:
-            fitted[bias] = fitted[bias].float() + fitted.pop(VOICES).float().mean(dim=0)
-        if VOICES in own:
-            fitted[VOICES] = torch.zeros_like(own[VOICES])
+        if VOICES_KEY in fitted:
+            fitted[bias] = fitted[bias].float() + fitted.pop(VOICES_KEY).float().mean(dim=0)
+        if VOICES_KEY in own:
+            fitted[VOICES_KEY] = torch.zeros_like(own[VOICES_KEY])
     if shift in own and shift not in fitted:
         notes.append("it knows no pitch shifts: they are learnt anew")
         fitted[shift] = torch.zeros_like(own[shift])
@@ -163,9 +163,9 @@ def base_voices(state: Mapping[str, Tensor], model: Unit2Mel) -> Tensor | None:
 
     None where the base has one voice, or as many as ``model``, which then are its own.
     """
-    if VOICES not in state or len(state[VOICES]) == model.n_spk:
+    if VOICES_KEY not in state or len(state[VOICES_KEY]) == model.n_spk:
         return None
-    voices = state[VOICES].float()
+    voices = state[VOICES_KEY].float()
     return voices - voices.mean(dim=0)
 
 
@@ -177,7 +177,7 @@ def _sizes(state: Mapping[str, Tensor]) -> dict[str, object]:
         "model.type": DIFFUSION if "decoder.betas" in state else RECTIFIED_FLOW,
         "model.n_layers": len(layers),
         "model.use_pitch_aug": "aug_shift_embed.weight" in state,
-        "model.n_spk": len(state[VOICES]) if VOICES in state else 1,
+        "model.n_spk": len(state[VOICES_KEY]) if VOICES_KEY in state else 1,
     }
     for key, names in (
         ("unit_embed.weight", ("model.n_hidden", "data.encoder_out_channels")),

@@ -4,8 +4,8 @@ What a mouth does within a tenth of a second (bursts, closures, the way from one
 the recording; a small encoder leaves some of it out, and a small network smooths what is left. How the spectral
 envelope changes tells what is said, its mean who says it: changes of 1 to 16 Hz carry speech (Drullman et al. 1994,
 doi 10.1121/1.408467; Hermansky and Morgan 1994, "RASTA", doi 10.1109/89.326616). So the fast changes are taken from
-the recording, moved to where the other vocal tract has its formants. Slow ones, what lies below the second formant, and
-all that is finer than the envelope, stay as they were made.
+the recording, moved to where the other vocal tract has its formants. Slow ones, low frequencies, and all that is finer
+than the envelope stay as they were made.
 
 Letters: F frames, M mels, Q cepstral coefficients.
 """
@@ -23,9 +23,9 @@ CEPSTRA, RATIO_CEPSTRA = 20, 12  # of the envelope; of the smoother one that tel
 HARMONICS_SHARE = 0.8  # of the quefrency of the harmonics: from there on they would show in an envelope
 FLOOR = -9.0  # natural-log mel; what is quieter says nothing
 FORMANTS = (600.0, 7000.0)  # Hz, where vocal tracts are compared; above, the room tells more
-LOWEST, SLOPE = 650.0, 100.0  # Hz; below, a spectrum tells more of who sings and of f0 than of what is said
+MIDDLE, SLOPE = 650.0, 100.0  # Hz; half is carried there, less below, where a spectrum tells more of who sings
 MAX_RATIO, N_RATIOS = 1.35, 25  # of two vocal tracts
-MIN_VOICED_SECONDS = 0.25
+MIN_VOICED_SECONDS, MIN_LIKENESS = 1.0, 0.3  # with less, or less alike, two vocal tracts cannot be compared
 
 
 class Articulation:
@@ -41,7 +41,7 @@ class Articulation:
         mels = torch.linspace(float(hz_to_mel(fmin)), float(hz_to_mel(fmax)), n_mels + 2, dtype=torch.float64)
         self.centres = torch.from_numpy(mel_to_hz(mels.numpy()))[1:-1]  # (M,) Hz
         self.frame_seconds = frame_seconds
-        self.carried = torch.sigmoid((self.centres - LOWEST) / SLOPE)  # (M,) share of each band
+        self.carried = torch.sigmoid((self.centres - MIDDLE) / SLOPE)  # (M,) share of each band
         cepstra = torch.arange(min(CEPSTRA, n_mels))[:, None]
         self.cosines = torch.cos(math.pi / n_mels * cepstra * (torch.arange(n_mels) + 0.5)) * (2 / n_mels) ** 0.5
         self.cosines[0] /= 2**0.5  # (Q, M), orthonormal
@@ -62,16 +62,17 @@ class Articulation:
         ours, theirs = (self._fast_changes(self._envelope(mel, keep)) for mel in (made, source))
         return made + (self._warped(theirs, ratio) - ours) * self.carried.to(made)
 
-    def vocal_tract_ratio(self, made: Tensor, source: Tensor, *, voiced: Tensor) -> float:
+    def vocal_tract_ratio(self, made: Tensor, source: Tensor, f0: Tensor, *, voiced: Tensor) -> float:
         """By what the formants of ``source`` have to be multiplied to lie where those of ``made`` do.
 
         That at which their envelopes, mean removed, correlate best in voiced frames, within MAX_RATIO; 1 where there
-        are too few of them. Shapes as in `carry`.
+        are too few of them, or nothing is alike. Arguments as of `carry`.
         """
         if voiced.sum() * self.frame_seconds < MIN_VOICED_SECONDS:
             return 1.0
         first, last = (int((self.centres < edge).sum()) for edge in FORMANTS)
-        keep = torch.arange(len(self.cosines), device=made.device) < RATIO_CEPSTRA
+        smooth = torch.arange(len(self.cosines), device=made.device) < RATIO_CEPSTRA
+        keep = self._below_harmonics(f0) * smooth
 
         def shape(envelope: Tensor) -> Tensor:
             band = envelope[voiced, first:last]
@@ -81,8 +82,9 @@ class Articulation:
         ours, theirs = (envelope - envelope[voiced].mean(dim=0) for envelope in envelopes)
         target = shape(ours)
         moved = ((ratio, shape(self._warped(theirs, ratio))) for ratio in self.ratios)
-        likeness = {ratio: float((one * target).sum() / one.norm().clamp_min(1e-9)) for ratio, one in moved}
-        return max(likeness, key=lambda ratio: likeness[ratio])
+        likeness = {ratio: float(F.cosine_similarity(one.flatten(), target.flatten(), dim=0)) for ratio, one in moved}
+        best = max(likeness, key=lambda ratio: likeness[ratio])
+        return best if likeness[best] >= MIN_LIKENESS else 1.0
 
     def _envelope(self, mel: Tensor, keep: Tensor) -> Tensor:
         """(F, M) of its first cepstral coefficients, times ``keep`` (Q,) or (F, Q)."""

@@ -14,7 +14,7 @@ from pipeline.speaker_mix import SpeakerMix
 from pipeline.voice import Voice
 
 K_STEP = 100
-OF_REFINER = ("sampler", "speedup", "temperature", "articulation", "keyshift")  # options
+REFINER_OPTIONS = ("sampler", "speedup", "temperature", "articulation", "keyshift")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class ConversionOptions:
     sampler: str | None = None  # None: the one that diffusion.yaml names, and its speedup
     speedup: int | None = None
     temperature: float | None = None  # of the noise; None: that of diffusion.yaml
-    articulation: float | None = None  # share of the source's in refined mels; None: that of diffusion.yaml
+    articulation: float | None = None  # share of the source's that refined mels take over; None: that of diffusion.yaml
     keyshift: float = 0.0  # semitones by which the vocoder sings higher than its mel
     enhance: bool = False  # run the NSF-HiFiGAN vocoder over what the synthesizer sings
     enhancer_adaptive_key: int = 0  # semitones by which its range is widened upwards
@@ -144,7 +144,7 @@ class ConversionOptions:
             needs = {}
         else:
             needs = dict.fromkeys(("k_step", "second_encoding"), "it needs -shd")
-            needs |= dict.fromkeys(OF_REFINER, "it needs -shd or -od")
+            needs |= dict.fromkeys(REFINER_OPTIONS, "it needs -shd or -od")
         if not self.mixes_units:
             retrieval = ("feature_retrieval", "retrieval_neighbours", "retrieval_probes")
             needs |= dict.fromkeys(retrieval, "it needs a -cr above 0")

@@ -103,8 +103,8 @@ class MelDataset(Dataset[MelClip]):
     def __len__(self) -> int:
         return len(self.clips)
 
-    def speaker_id(self, index: int) -> int:
-        return self.config.spk[self.clips[index].parent.name]
+    def speaker(self, index: int) -> str:
+        return self.clips[index].parent.name
 
     def __getitem__(self, key: ClipKey) -> MelClip:
         clip, stored = self.clips[key.clip], self._stored(key.clip)
@@ -121,7 +121,7 @@ class MelDataset(Dataset[MelClip]):
             volume=view.volume[window],
             mel=view.mel[window].float(),
             shift=view.shift,
-            speaker_id=self.speaker_id(key.clip),
+            speaker_id=self.config.spk[self.speaker(key.clip)],
             name=str(clip),
         )
 

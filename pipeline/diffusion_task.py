@@ -224,18 +224,28 @@ class DiffusionTask:
             ) from None
         logger.info("starting from base model %s", path)
         if voices is not None:
-            choose_voices(self.model, voices.to(self.device), recordings, seed=self.config.train.seed)
+            seed, names = self.config.train.seed, _speaker_names(self._config_of(path, extra))
+            choose_voices(self.model, voices.to(self.device), recordings, seed=seed, names=names)
+
+    def _config_of(self, path: Path, extra: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What a checkpoint was trained with, as it, or the config.yaml beside it, says; empty where nobody does."""
+        config = extra.get("config")
+        if config is None and path.parent != self.folder and path.with_name("config.yaml").is_file():
+            config = read_yaml(path.with_name("config.yaml"))
+        return config if isinstance(config, Mapping) else {}
 
     def _check_encoder(self, path: Path, extra: Mapping[str, Any]) -> None:
         """Units of equal width are not equal: compare the encoder that a checkpoint, or its config.yaml, names."""
-        config, ours = extra.get("config"), self.config.data.encoder
-        if config is None and path.parent != self.folder and path.with_name("config.yaml").is_file():
-            config = read_yaml(path.with_name("config.yaml"))
-        data = config.get("data") if isinstance(config, Mapping) else None
+        ours, data = self.config.data.encoder, self._config_of(path, extra).get("data")
         theirs = data.get("encoder") if isinstance(data, Mapping) else None
         theirs = ENCODER_ALIASES.get(str(theirs), theirs)
         if theirs not in (None, ours):
             raise CheckpointError(f"{path} was trained on units of {theirs}, the configuration has {ours}")
+
+
+def _speaker_names(config: Mapping[str, Any]) -> dict[int, str]:
+    spk = config.get("spk")
+    return {int(i): str(name) for name, i in spk.items() if str(i).isdecimal()} if isinstance(spk, Mapping) else {}
 
 
 def how_to_get_base(config: DiffusionConfig) -> str:

@@ -96,7 +96,13 @@ def _add_diffusion(add: Add) -> None:
     add("", "--sampler", None, "way back from noise" + named, choices=[*SAMPLERS, *FLOW_SAMPLERS])
     add("", "--speedup", None, "steps of noise per step of the sampler" + named, type=int)
     add("", "--temperature", None, "noise of the sampler, 0 (none, smooth) to 1 (as trained)" + named, type=float)
-    add("", "--articulation", None, "share of the source's own in the refined sound, 0 to 1" + named, type=float)
+    add(
+        "",
+        "--articulation",
+        None,
+        "share of the source's articulation that refined mels take over, 0 to 1" + named,
+        type=float,
+    )
     add("", "--vocoder", None, "vocoder of diffusion and enhancer" + named, type=Path)
     shifts = "semitones by which the vocoder sings higher at the same formants; for vocoders that can"
     add("", "--keyshift", 0.0, shifts, type=float)

@@ -63,7 +63,7 @@ class Refiner:
         self.model = load_unit2mel(model_path, config_path, device, n_mels=n_mels)
         self.vocoder: Vocoder = build_vocoder(kind, vocoder_path(ckpt), device)
         mel = self.vocoder.mel_format
-        self.articulation = Articulation(
+        self._articulation = Articulation(
             mel.n_mels,
             fmin=mel.fmin,
             fmax=mel.fmax or mel.sample_rate / 2,
@@ -173,9 +173,9 @@ class Refiner:
             wav = F.pad(wav, (0, max(0, n * self.vocoder.hop_length - len(wav))))
             heard = self.vocoder.extract(wav.unsqueeze(0))[0].T[:n]  # (F, M)
             voiced = batch.uv[i, :n] > 0
-            ratio = self.articulation.vocal_tract_ratio(made[i, :n], heard, voiced=voiced)
             highest = torch.maximum(batch.f0[i, :n], f0[i, :n])
-            carried[i, :n] = self.articulation.carry(made[i, :n], heard, highest, voiced=voiced, ratio=ratio)
+            ratio = self._articulation.vocal_tract_ratio(made[i, :n], heard, highest, voiced=voiced)
+            carried[i, :n] = self._articulation.carry(made[i, :n], heard, highest, voiced=voiced, ratio=ratio)
         return torch.lerp(made, carried, share)
 
     def _encode_again(self, batch: PieceBatch, wavs: Sequence[Tensor], extractor: FeatureExtractor) -> Tensor:

@@ -3,6 +3,7 @@
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -74,15 +75,48 @@ def test_a_road_knows_its_results_by_name(tmp_path: Path, monkeypatch: pytest.Mo
     for step in (9, 10):
         (tmp_path / "logs/demo/diffusion").mkdir(parents=True, exist_ok=True)
         (tmp_path / f"logs/demo/diffusion/model_{step}.pt").touch()
-    results = walk.convert([Path("/s/song.wav")], ["anna", "b:ob"], transpose=-2)
+    results = walk.convert([Path("/s/song.wav")], ["anna", "b:ob"], transpose=-2, options=["--articulation", 0.5])
     assert [path.name for path in results] == ["song_-2key_anna_diff_auto.flac", "song_-2key_b_ob_diff_auto.flac"]
     script, arguments = commands[-1]
     assert script == "inference_main.py" and Path("logs/demo/diffusion/model_10.pt") in arguments
+    assert arguments[arguments.index("--articulation") + 1] == 0.5
 
 
 def test_a_failing_script_ends_the_road() -> None:
     with pytest.raises(SystemExit, match="resample.py failed with exit code"):
         demo_road.run("1", "resample.py", "--no-such-option")
+
+
+def test_the_benchmark_compares_shares_of_articulation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """Each voice is trained once and sings once with each share, to a folder of its own."""
+    song = tmp_path / "song.wav"
+    audio.save(song, sing(200.0, 1.0).astype(np.float32), RATE)
+    (tmp_path / "in/anna").mkdir(parents=True)
+    command = ["--recordings", str(tmp_path / "in"), "--songs", str(song), "--articulation"]
+    with pytest.raises(SystemExit):
+        embedded.parse_args([*command, "0", "2"])
+    assert "shares between 0 and 1" in capsys.readouterr().err
+    walks = []
+
+    class Walk:
+        results, recordings = Path("results"), tmp_path / "in"
+        prepare = train = staticmethod(lambda *_: walks.append("trained") if _ else None)
+
+    def sung(voice, road, songs, options):
+        walks.append((road.results.as_posix(), options))
+        return [" ".join([voice, *options])]
+
+    monkeypatch.setattr(embedded, "alone", lambda voice, args: Walk())
+    monkeypatch.setattr(embedded, "replace", lambda road, results: SimpleNamespace(results=results))
+    monkeypatch.setattr(embedded, "songs_rows", sung)
+    assert list(embedded.rows(embedded.parse_args([*command, "0", "1"])))[2:] == [
+        *("anna --articulation 0", "anna --articulation 1")
+    ]
+    assert walks == [
+        "trained",
+        ("results/0", ["--articulation", "0"]),
+        ("results/1", ["--articulation", "1"]),
+    ]
 
 
 def test_pauses_are_where_the_song_rests() -> None:

@@ -4,9 +4,10 @@
 
 For each voice NAME of the input: its recordings as they are; copies of some of them in NAME too, whose melody WORLD has
 moved by up to an octave and whose formants stay, so that a voice is heard outside its own range; copies that are sung,
-vowels held and on notes, so that it is not known by whether it speaks or sings; and voices NAME_x0.70 to NAME_x1.40,
-the same played slower or faster, in which pitch and formants move together. Three voices of flite read made-up
-sentences, and sing them. Everything depends on the seed and the voice's own files only; what is there is written anew.
+vowels held and on notes, so that voices cannot be told apart by whether they speak or sing; and voices NAME_x0.70 to
+NAME_x1.40, the same played slower or faster, in which pitch and formants move together. Three voices of flite read
+made-up sentences, and sing them. Everything depends on the seed and the voice's own files only; what is there is
+written anew.
 """
 
 import argparse
@@ -33,7 +34,7 @@ MAX_OCTAVES = 1.0  # by which melodies are moved, up and down
 FLITE_VOICES = ("awb", "rms", "slt")  # not kal, which has 8 kHz
 WORDS = (8, 15)  # per sentence
 SUNG_F0 = (110.0, 350.0)  # Hz, of the middle of a melody, log-uniform
-HOLD = 5.0  # times that a frame is added to itself, in the middle of a vowel
+HOLD = 5.0  # extra repeats of a frame in the middle of a vowel
 CHANGE_MS = 50.0  # over which it is measured how fast the spectrum changes
 
 
@@ -48,7 +49,7 @@ def sing(wav: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
     """wav (T,) at ``rate`` Hz as a song: what is voiced and steady is held, on notes; formants kept (WORLD)."""
     f0, envelope, breath = _take_apart(wav, rate)
     change = np.abs(np.diff(np.log(envelope), axis=0, append=np.log(envelope[-1:]))).mean(axis=1)
-    width = round(CHANGE_MS / PERIOD_MS)
+    width = min(round(CHANGE_MS / PERIOD_MS), len(change))
     change = np.convolve(change, np.ones(width) / width, "same")
     voiced = f0 > 0
     usual = float(np.median(change[voiced])) if voiced.any() else 1.0
@@ -129,10 +130,12 @@ def read_aloud(voice: str, output: Path, *, n_sentences: int, seed: int) -> int:
     rng = np.random.default_rng((seed, zlib.crc32(voice.encode())))
     folder = output / f"flite_{voice}"
     folder.mkdir(parents=True, exist_ok=True)
+    wavs: list[np.ndarray] = []
     for i in range(n_sentences):
         text = texts.sentence(rng, "english", n_words=int(rng.integers(*WORDS)))
-        wav, _ = engines.flite_phones(voice, text)
-        audio.save(folder / f"{i:03}.flac", wav, SAMPLE_RATE)
+        wavs.append(engines.flite_phones(voice, text)[0])
+        audio.save(folder / f"{i:03}.flac", wavs[-1], SAMPLE_RATE)
+    for i, wav in enumerate(wavs):
         audio.save(folder / f"{i:03}_sung.flac", sing(wav, SAMPLE_RATE, rng), SAMPLE_RATE)
     return 2 * n_sentences
 

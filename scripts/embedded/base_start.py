@@ -76,7 +76,7 @@ def hold_out(train_list: Path, val_list: Path) -> None:
 
 def _source(clip: Path) -> tuple[str, str]:
     """Voice and name of the recording that a clip of base_corpus was made of."""
-    return clip.parent.name.split("_x")[0], re.split("_moved|_sung", clip.stem)[0]
+    return clip.parent.name.split("_x")[0], re.sub(r"_(moved[+-]\d\.\d\d|sung)$", "", clip.stem)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

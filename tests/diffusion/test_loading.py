@@ -190,7 +190,7 @@ def test_a_base_model_with_as_many_speakers_is_taken_as_it_is(caplog):
     caplog.set_level(logging.INFO)
     base, own = fitted({}, {"k_step_max": 100})
     assert all(torch.equal(value, own.state_dict()[key]) for key, value in base.state_dict().items())
-    assert not caplog.records
+    assert not caplog.records and base_voices(base.state_dict(), own) is None
 
 
 @pytest.mark.parametrize(("theirs", "ours"), [(3, 5), (3, 1), (1, 4)])
@@ -202,6 +202,7 @@ def test_a_base_model_with_other_speakers(theirs, ours, caplog):
     for speaker in range(ours):
         assert_close(own.condition(*clips, spk_id=torch.tensor([speaker])), mean, max_abs=1e-5)
     voices = base_voices(base.state_dict(), own)
+    assert (voices is None) == (theirs == 1)
     for voice in range(theirs if theirs > 1 else 0):
         speaks = own.condition(*clips, spk_id=torch.tensor([0])) + voices[voice]
         assert_close(speaks, base.condition(*clips, spk_id=torch.tensor([voice])), max_abs=1e-5)

@@ -1,14 +1,16 @@
 """Speakers begin as the voice of a base model that is most like them."""
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from pipeline.base_voices import CLIPS, choose_voices
+from pipeline.base_voices import DRAWS, choose_voices
 from pipeline.diffusion_dataset import MelClip
 from tests.diffusion import tiny
 
+NAMES = ("anna", "bob", "carl")
 VOICES = torch.randn(4, tiny.NETWORK["n_hidden"], generator=torch.Generator().manual_seed(1))
 
 
@@ -17,15 +19,16 @@ class Recordings:
 
     def __init__(self, speakers: list[int], voices: list[int]) -> None:
         self.speakers, self.voices, self.heard = speakers, voices, []
+        self.config = SimpleNamespace(spk={NAMES[i]: i for i in set(speakers)})
 
     def __len__(self) -> int:
         return len(self.speakers)
 
-    def speaker_id(self, index: int) -> int:
-        return self.speakers[index]
+    def speaker(self, index: int) -> str:
+        return NAMES[self.speakers[index]]
 
     def __getitem__(self, key) -> MelClip:
-        self.heard.append(key.clip)
+        self.heard.append(key)
         n = 5 + key.clip
         mel = torch.full((n, tiny.SIZES["out_dims"]), float(self.voices[key.clip]))
         units, f0 = torch.zeros(n, tiny.SIZES["input_channel"]), torch.full((n,), 200.0)
@@ -55,11 +58,12 @@ def test_each_speaker_begins_as_the_voice_that_fits(monkeypatch: pytest.MonkeyPa
     caplog.set_level(logging.INFO)
     model, mean = listening(monkeypatch, 3)
     recordings = Recordings([2, 0, 0, 2, 1], [3, 1, 1, 3, -1])
-    choose_voices(model, VOICES, recordings, seed=1)
+    choose_voices(model, VOICES, recordings, seed=1, names={1: "lj"})
     torch.testing.assert_close(model.spk_embed.weight.data, torch.stack([VOICES[1], 0 * VOICES[0], VOICES[3]]))
     assert torch.equal(model.unit_embed.bias, mean) and model.training
-    assert "speaker 0 begins as voice 1 of the base" in caplog.text
-    assert "speaker 1 begins as the mean voice" in caplog.text
+    for line in ("anna begins as lj of the base", "bob begins as the mean voice", "carl begins as voice 3 of the base"):
+        assert line in caplog.text
+    assert len(set(recordings.heard)) == 3 * DRAWS, "of few clips, several windows"
 
 
 def test_a_single_speaker_has_no_embedding(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +72,7 @@ def test_a_single_speaker_has_no_embedding(monkeypatch: pytest.MonkeyPatch) -> N
     recordings = Recordings([0] * 20, [2] * 20)
     choose_voices(model, VOICES, recordings, seed=1)
     torch.testing.assert_close(model.unit_embed.bias.data, mean + VOICES[2])
-    assert len(recordings.heard) == CLIPS and recordings.heard[-1] > 15, "from all over the list"
+    assert len(recordings.heard) == DRAWS and recordings.heard[-1].clip > 15, "from all over the list"
 
 
 def test_nobody_moves_without_recordings(monkeypatch: pytest.MonkeyPatch) -> None:

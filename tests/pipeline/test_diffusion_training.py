@@ -236,9 +236,8 @@ def base_task(**changes) -> DiffusionTask:
     return DiffusionTask(refiner_config(**changes), LOGS, CPU, None, n_mels=N_MELS)
 
 
-def load_base(task: DiffusionTask, path: Path) -> DiffusionTask:
+def load_base(task: DiffusionTask, path: Path) -> None:
     task.load_base(path, MelDataset([], [], task.config, training=True))
-    return task
 
 
 def write_base(path: Path, **changes) -> dict[str, torch.Tensor]:
@@ -262,6 +261,34 @@ def test_a_base_model_of_the_ecosystem(in_tmp, caplog):
     )
     assert "starting from base model logs/44k/diffusion/model_0.pt" in caplog.text
     assert "9 speakers there, 2 here" in caplog.text
+
+
+@pytest.mark.parametrize("pitch_aug", [True, False])
+def test_speakers_begin_as_the_voice_that_predicts_them_best(in_tmp, caplog, pitch_aug):
+    """Of three, or the mean of them: whichever it is, the log names it, and no loss is above that of the mean."""
+    caplog.set_level(logging.INFO)
+    sizes = {"model": {"n_spk": 3, "use_pitch_aug": pitch_aug}}
+    config = refiner_config(**sizes, spk={"x": 0, "y": 1, "z": 2})
+    model = build_unit2mel(config, n_mels=N_MELS)
+    torch.nn.init.normal_(model.spk_embed.weight)
+    torch.nn.init.normal_(model.decoder.denoise_fn.output_projection.weight, std=0.3)
+    checkpoint.save(Path("base/model_0.pt"), {"global_step": 0, "model": model.state_dict()})
+    write_refiner("base/config.yaml", **sizes, spk={"x": 0, "y": 1, "z": 2})
+    changes = {"model": {"use_pitch_aug": pitch_aug}}
+    task = base_task(**changes)
+    training, _ = load_mel_datasets(task.config, n_mels=N_MELS, mel_format=FORMAT)
+    task.load_base(Path("base/model_0.pt"), training)
+    voices = model.spk_embed.weight - model.spk_embed.weight.mean(dim=0)
+    candidates = torch.cat([torch.zeros_like(voices[:1]), voices])
+    for name, row in task.config.spk.items():
+        own = task.model.spk_embed.weight[row]
+        distance = (candidates - own).norm(dim=1)
+        assert distance.min() < 1e-5
+        title = ("the mean voice", "x of the base", "y of the base", "z of the base")[int(distance.argmin())]
+        line = next(record.message for record in caplog.records if record.message.startswith(f"{name} begins"))
+        assert f"{name} begins as {title}: loss" in line
+        best, mean = (float(word.rstrip(",")) for word in line.split() if word.rstrip(",").replace(".", "").isdigit())
+        assert best <= mean
 
 
 def test_a_base_model_is_found_beside_the_run_or_where_base_says(in_tmp, caplog):

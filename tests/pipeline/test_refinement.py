@@ -74,7 +74,17 @@ def test_the_length_is_that_of_the_song(converter: Converter, changes: dict) -> 
     assert not np.array_equal(got, converter.convert(SONG, options(shallow_diffusion=False)))
 
 
-@pytest.mark.parametrize("changes", [{}, {"only_diffusion": True, "speedup": 200}, {"second_encoding": True}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"only_diffusion": True, "speedup": 200},
+        {"second_encoding": True},
+        {"articulation": 1.0, "transpose": 4.0},
+        {"articulation": 0.5, "only_diffusion": True, "speedup": 200},
+    ],
+    ids=str,
+)
 def test_a_batch_equals_single_pieces(converter: Converter, monkeypatch: pytest.MonkeyPatch, changes: dict) -> None:
     song, cut = np.concatenate([sung(1.0), silence(0.5), sung(1.7, 180.0)]), options(clip=0.8, **changes)
     single = converter.convert(song, cut)
@@ -152,7 +162,12 @@ def test_articulation_comes_from_the_song(
     assert whole.abs().max() > 0.1
     torch.testing.assert_close(half, whole / 2, atol=1e-3, rtol=1e-4)  # mels of hundreds
     paths = write_diffusion(tmp_path, vocoder=folder / "vocoder/model", sections={"infer": {"articulation": 1.0}})
-    assert Converter(None, None, device="cpu", files=ToolFiles(*paths)).tools.refiner.config.infer.articulation == 1.0
+    asked = Converter(None, None, device="cpu", files=ToolFiles(*paths))
+    sung_by = [
+        asked.convert(SONG[:20000], options(only_diffusion=True, speedup=500, speaker="anna", articulation=share))
+        for share in (None, 1.0, 0.0)
+    ]
+    assert np.array_equal(sung_by[0], sung_by[1]) and not np.allclose(sung_by[0], sung_by[2], atol=1e-3)
     with pytest.raises(ValueError, match=r"articulation \(--articulation\) must lie between 0 and 1, got 2"):
         options(articulation=2.0)
 
