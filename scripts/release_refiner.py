@@ -4,7 +4,7 @@ python -m scripts.release_refiner -m logs/44k/diffusion/model_24000.pt -o pretra
 """
 
 import argparse
-import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,38 +13,33 @@ import yaml
 from common import checkpoint
 from common.diffusion_config import DataSection, EnvSection
 from common.formats import write_text
-from common.logs import run_script, setup_logging
+from common.logs import run_script
 from diffusion.loading import build_unit2mel, load_state, read_diffusion_config
-
-logger = logging.getLogger("release_refiner")
-
-
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-m", "--model", type=Path, required=True, help="model_<step>.pt, with its config.yaml")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the base refiner")
-    return parser.parse_args(argv)
+from scripts import releasing
 
 
-def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    setup_logging()
-    try:
-        config = read_diffusion_config(args.model.with_name("config.yaml"))
-        state, _ = checkpoint.read_model(args.model, only=())
-        load_state(build_unit2mel(config), state, where=args.model)  # what is handed on can be loaded
-        target = args.output / "model_0.pt"
-        checkpoint.save(target, {"global_step": 0, "model": checkpoint.halved(state, where=args.model)})
-        sections = config.as_dict()
-        # Places on the machine that trained it say nothing elsewhere.
-        sections["data"] |= {key: getattr(DataSection, key) for key in ("training_files", "validation_files")}
-        sections["env"] = asdict(EnvSection())
-        write_text(args.output / "config.yaml", yaml.safe_dump(sections, sort_keys=False))
-    except (OSError, ValueError) as error:
-        logger.error("%s", error)
-        return 1
-    logger.info("%s: %.1f MB", target, target.stat().st_size / 1e6)
-    return 0
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    return releasing.parse_args(
+        argv, description=__doc__, model="model_<step>.pt, with its config.yaml", output="folder of the base refiner"
+    )
+
+
+def make(model: Path, output: Path) -> Iterator[Path]:
+    config = read_diffusion_config(model.with_name("config.yaml"))
+    state, _ = checkpoint.read_model(model, only=())
+    load_state(build_unit2mel(config), state, where=model)  # what is handed on can be loaded
+    target = output / "model_0.pt"
+    checkpoint.save(target, {"global_step": 0, "model": checkpoint.halved(state, where=model)})
+    sections = config.as_dict()
+    # Places on the machine that trained it say nothing elsewhere.
+    sections["data"] |= {key: getattr(DataSection, key) for key in ("training_files", "validation_files")}
+    sections["env"] = asdict(EnvSection())
+    write_text(output / "config.yaml", yaml.safe_dump(sections, sort_keys=False))
+    yield target
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return releasing.release(parse_args(argv), make)
 
 
 if __name__ == "__main__":

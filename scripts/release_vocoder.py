@@ -4,40 +4,34 @@ python -m scripts.release_vocoder -m logs/44k/vocoder/model_8000.ckpt -o pretrai
 """
 
 import argparse
-import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from common import checkpoint
 from common.formats import write_json
-from common.logs import run_script, setup_logging
+from common.logs import run_script
+from scripts import releasing
 from vdecoder.vocoder import build_generator, load_generator, read_vocoder_config
 
-logger = logging.getLogger("release_vocoder")
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    return releasing.parse_args(
+        argv, description=__doc__, model="model_<step>.ckpt, with its config.json", output="folder of the vocoder"
+    )
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-m", "--model", type=Path, required=True, help="model_<step>.ckpt, with its config.json")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the vocoder")
-    return parser.parse_args(argv)
+def make(model: Path, output: Path) -> Iterator[Path]:
+    config = read_vocoder_config(model)
+    generator = build_generator(config)
+    load_generator(generator, model)
+    target = output / "model.ckpt"
+    checkpoint.save(target, {"generator": checkpoint.halved(generator.state_dict(), where=model)})
+    write_json(output / "config.json", config, indent=2)
+    yield target
 
 
-def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    setup_logging()
-    try:
-        config = read_vocoder_config(args.model)
-        generator = build_generator(config)
-        load_generator(generator, args.model)
-        half = checkpoint.halved(generator.state_dict(), where=args.model)
-        target = args.output / "model.ckpt"
-        checkpoint.save(target, {"generator": half})
-        write_json(args.output / "config.json", config, indent=2)
-    except (OSError, ValueError) as error:
-        logger.error("%s", error)
-        return 1
-    logger.info("%s: %.1f MB", target, target.stat().st_size / 1e6)
-    return 0
+def main(argv: Sequence[str] | None = None) -> int:
+    return releasing.release(parse_args(argv), make)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import torch
 
 from common import audio, checkpoint
 from models import MultiPeriodDiscriminator, SynthesizerTrn
+from scripts import make_base
 from scripts.embedded import base_corpus, base_start, engines, train_base
 from tests.synthetic import RATE, sing, tiny_config, write_config
 
@@ -153,6 +154,19 @@ def test_start_needs_a_name_for_each_voice(donor: Path, tmp_path: Path, capsys: 
     assert base_start.main(command) == 1
     assert "has 2 voices of 16 numbers, --voices names 1" in capsys.readouterr().err
     assert not (tmp_path / "start").exists()
+
+
+def test_a_base_pair_is_made_of_a_trained_one(donor: Path, tmp_path: Path, capsys) -> None:
+    """Half precision, step 0, nothing of the optimizer; what is no pair is said."""
+    assert make_base.main(["-m", str(donor / "G_0.pth"), "-o", str(tmp_path / "out")]) == 0
+    for name in ("G_0.pth", "D_0.pth"):
+        state, extra = checkpoint.read_model(tmp_path / "out" / name)
+        theirs, _ = checkpoint.read_model(donor / name)
+        assert all(torch.equal(value, theirs[key].half()) for key, value in state.items() if value.is_floating_point())
+        assert extra["iteration"] == 0 and not extra.get("optimizer")
+    for wrong, text in (("G_7.pth", "G_7.pth"), ("mine.pth", "is no G_<step>.pth: name one")):
+        assert make_base.main(["-m", str(donor / wrong), "-o", str(tmp_path / "out")]) == 1
+        assert text in capsys.readouterr().err
 
 
 def test_validation_recordings_are_heard_in_no_form(tmp_path: Path) -> None:
