@@ -12,11 +12,10 @@ Letters: F frames, M mels, Q cepstral coefficients.
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from modules.mel_processing import hz_to_mel, mel_to_hz
 
 SMOOTHING_SECONDS = 0.08  # standard deviation of the Gaussian: what it leaves is slow
 CEPSTRA, RATIO_CEPSTRA = 20, 12  # of the envelope; of the smoother one that tells how long vocal tracts are
@@ -32,15 +31,13 @@ class Articulation:
     """For mels of one format.
 
     Args:
-        n_mels: M.
-        fmin, fmax: lowest and highest frequency of the mel (Slaney's scale), Hz.
+        centres: of the bands, Hz (M,).
         frame_seconds: between two frames.
     """
 
-    def __init__(self, n_mels: int, *, fmin: float, fmax: float, frame_seconds: float) -> None:
-        mels = torch.linspace(float(hz_to_mel(fmin)), float(hz_to_mel(fmax)), n_mels + 2, dtype=torch.float64)
-        self.centres = torch.from_numpy(mel_to_hz(mels.numpy()))[1:-1]  # (M,) Hz
-        self.frame_seconds = frame_seconds
+    def __init__(self, centres: np.ndarray, *, frame_seconds: float) -> None:
+        self.centres, self.frame_seconds = torch.from_numpy(centres.astype(np.float32)), frame_seconds
+        n_mels = len(centres)
         self.carried = torch.sigmoid((self.centres - MIDDLE) / SLOPE)  # (M,) share of each band
         cepstra = torch.arange(min(CEPSTRA, n_mels))[:, None]
         self.cosines = torch.cos(math.pi / n_mels * cepstra * (torch.arange(n_mels) + 0.5)) * (2 / n_mels) ** 0.5
@@ -87,7 +84,7 @@ class Articulation:
         return best if likeness[best] >= MIN_LIKENESS else 1.0
 
     def _envelope(self, mel: Tensor, keep: Tensor) -> Tensor:
-        """(F, M) of its first cepstral coefficients, times ``keep`` (Q,) or (F, Q)."""
+        """(F, M) of its first cepstral coefficients, times ``keep`` (F, Q)."""
         cosines = self.cosines.to(mel)
         return ((mel.clamp_min(FLOOR) @ cosines.T) * keep) @ cosines
 

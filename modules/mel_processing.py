@@ -49,6 +49,18 @@ def mel_to_hz(mel: np.ndarray | float, *, htk: bool = False) -> np.ndarray:
     return np.where(mel < break_mel, mel * SLANEY_HZ_PER_MEL, above)
 
 
+def mel_edges(sample_rate: int, n_mels: int, fmin: float, fmax: float | None, *, htk: bool = False) -> np.ndarray:
+    """Where the bands of a mel meet, in Hz (M + 2,): band m rises from edge m to its centre, edge m + 1, and falls.
+
+    Raises:
+        ValueError: not 0 <= fmin < fmax <= sample_rate / 2; ``fmax`` None means half the sample rate.
+    """
+    top = sample_rate / 2 if fmax is None else fmax
+    if not 0 <= fmin < top <= sample_rate / 2:
+        raise ValueError(f"mel bands need 0 <= fmin < fmax <= {sample_rate / 2:g} Hz, got {fmin:g} and {top:g}")
+    return mel_to_hz(np.linspace(hz_to_mel(fmin, htk=htk), hz_to_mel(top, htk=htk), n_mels + 2), htk=htk)
+
+
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)  # a tensor made in inference mode and kept could not be trained with
 def mel_filterbank(
@@ -60,13 +72,9 @@ def mel_filterbank(
     result is cached: do not write into it.
 
     Raises:
-        ValueError: not 0 <= fmin < fmax <= sample_rate / 2.
+        ValueError: as `mel_edges`.
     """
-    top = sample_rate / 2 if fmax is None else fmax
-    if not 0 <= fmin < top <= sample_rate / 2:
-        raise ValueError(f"mel bands need 0 <= fmin < fmax <= {sample_rate / 2:g} Hz, got {fmin:g} and {top:g}")
-    low, high = hz_to_mel(fmin, htk=htk), hz_to_mel(top, htk=htk)
-    edges = mel_to_hz(np.linspace(low, high, n_mels + 2), htk=htk)  # (M + 2,) Hz
+    edges = mel_edges(sample_rate, n_mels, fmin, fmax, htk=htk)
     bins = np.linspace(0, sample_rate / 2, n_fft // 2 + 1)  # (K,) Hz
     width = np.diff(edges)
     distance = bins - edges[:, None]  # (M + 2, K)

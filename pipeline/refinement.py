@@ -63,12 +63,7 @@ class Refiner:
         self.model = load_unit2mel(model_path, config_path, device, n_mels=n_mels)
         self.vocoder: Vocoder = build_vocoder(kind, vocoder_path(ckpt), device)
         mel = self.vocoder.mel_format
-        self._articulation = Articulation(
-            mel.n_mels,
-            fmin=mel.fmin,
-            fmax=mel.fmax or mel.sample_rate / 2,
-            frame_seconds=mel.hop_length / mel.sample_rate,
-        )
+        self._articulation = Articulation(mel.centres, frame_seconds=mel.hop_length / mel.sample_rate)
         self._said: set[str] = set()
 
     def check(self, voice: Voice, options: ConversionOptions, speaker_ids: Iterable[int]) -> None:

@@ -10,11 +10,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from common.config import read_json
 from common.pretrained_files import ROOT
-from modules.mel_processing import vocoder_mel
+from modules.mel_processing import mel_edges, vocoder_mel
 
 CONFIG = "config.json"  # beside the weights
 KEYS = {  # fields of MelFormat, and what they are called in config.json
@@ -58,6 +59,11 @@ class MelFormat:
         if not values["fmin"] < top <= nyquist:
             raise ValueError(f"{where}: fmin {values['fmin']:g} and fmax {top:g} must rise, up to {nyquist:g} Hz")
         return cls(**values)
+
+    @property
+    def centres(self) -> np.ndarray:
+        """Of the bands, Hz (M,)."""
+        return mel_edges(self.sample_rate, self.n_mels, self.fmin, self.fmax)[1:-1]
 
     def extract(self, wav: Tensor, keyshift: float = 0, speed: float = 1) -> Tensor:
         """wav (B, T) at ``sample_rate`` -> natural-log mel (B, M, F); F = T // hop_length at speed 1.

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modules.layers import ChannelNorm
-from modules.mel_processing import hz_to_mel, mel_filterbank, mel_to_hz
+from modules.mel_processing import hz_to_mel, mel_filterbank
 from vdecoder.mel_format import DEVIATION, MEAN, MelFormat
 
 REFERENCE_HZ = 220.0
@@ -165,10 +165,8 @@ def _levels(mel: MelFormat) -> Tensor:
 
 def _spread(mel: MelFormat, n_fft: int) -> Tensor:
     """(N, M): bins from bands by linear interpolation on the mel scale, held beyond the first and the last."""
-    low, high = hz_to_mel(np.array([mel.fmin, mel.fmax or mel.sample_rate / 2]))
-    centres = mel_to_hz(np.linspace(low, high, mel.n_mels + 2)[1:-1])
     bins = np.arange(n_fft // 2 + 1) * mel.sample_rate / n_fft
-    position = np.interp(hz_to_mel(bins), hz_to_mel(centres), np.arange(mel.n_mels))
+    position = np.interp(hz_to_mel(bins), hz_to_mel(mel.centres), np.arange(mel.n_mels))
     whole = np.minimum(position.astype(int), mel.n_mels - 2)
     matrix = np.zeros((len(bins), mel.n_mels), np.float32)
     rows = np.arange(len(bins))

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from modules.articulation import CEPSTRA, Articulation
+from modules.mel_processing import mel_edges
 
 HOP = 512 / 44100
 N_FRAMES, N_MELS = 300, 128
@@ -12,7 +13,7 @@ TIMES = torch.arange(N_FRAMES) * HOP
 
 
 def bands(n_mels: int = N_MELS) -> Articulation:
-    return Articulation(n_mels, fmin=40.0, fmax=16000.0, frame_seconds=HOP)
+    return Articulation(mel_edges(44100, n_mels, 40.0, 16000.0)[1:-1], frame_seconds=HOP)
 
 
 @pytest.fixture
