@@ -180,7 +180,7 @@ class DiffusionTask:
         path = model_path(self.folder, step)
         try:
             state, extra = checkpoint.read_model(path)
-            self._check_encoder(path, extra)
+            self._check_encoder(path, self._config_of(path, extra))
             load_state(self.model, state, where=path)
             checkpoint.load_moments(self.optimizer, read_moments(self.folder, step, extra), where=path)
         except CheckpointError as error:
@@ -214,7 +214,8 @@ class DiffusionTask:
             return
         try:
             state, extra = checkpoint.read_model(path, only=("config",))
-            self._check_encoder(path, extra)
+            config = self._config_of(path, extra)
+            self._check_encoder(path, config)
             load_state(self.model, fit_base(state, self.model, where=path), where=path)
             voices = base_voices(state, self.model)
         except CheckpointError as error:
@@ -224,7 +225,7 @@ class DiffusionTask:
             ) from None
         logger.info("starting from base model %s", path)
         if voices is not None:
-            seed, names = self.config.train.seed, _speaker_names(self._config_of(path, extra))
+            seed, names = self.config.train.seed, _speaker_names(config)
             choose_voices(self.model, voices.to(self.device), recordings, seed=seed, names=names)
 
     def _config_of(self, path: Path, extra: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -234,9 +235,9 @@ class DiffusionTask:
             config = read_yaml(path.with_name("config.yaml"))
         return config if isinstance(config, Mapping) else {}
 
-    def _check_encoder(self, path: Path, extra: Mapping[str, Any]) -> None:
-        """Units of equal width are not equal: compare the encoder that a checkpoint, or its config.yaml, names."""
-        ours, data = self.config.data.encoder, self._config_of(path, extra).get("data")
+    def _check_encoder(self, path: Path, config: Mapping[str, Any]) -> None:
+        """Units of equal width are not equal: compare the encoder that a checkpoint's ``config`` names."""
+        ours, data = self.config.data.encoder, config.get("data")
         theirs = data.get("encoder") if isinstance(data, Mapping) else None
         theirs = ENCODER_ALIASES.get(str(theirs), theirs)
         if theirs not in (None, ours):
