@@ -8,7 +8,9 @@ import logging
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as python cluster/train_cluster.py
+sys.path.insert(
+    0, str(Path(__file__).resolve().parent.parent)
+)  # `python cluster/train_cluster.py`, as in 4.1, finds cluster/ alone
 
 from common.logs import run_script, setup_logging  # noqa: E402
 

@@ -5,6 +5,8 @@ Papers: Vaswani et al. 2017, arXiv:1706.03762; Shaw, Uszkoreit and Vaswani 2018,
 positions). Attribute names and their order are checkpoint keys and optimizer positions.
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,7 +18,7 @@ MAX_SCORES = 2**21  # per head; clips above 1448 frames attend block by block, i
 MASKED = -1e4  # score of a frame that does not exist; representable in half precision
 
 
-class Attention(nn.Module):
+class Attention(nn.Module, ABC):
     """Multi-head attention; the subclasses say which frames a frame attends to, and how."""
 
     margin = 0  # masked frames that are added on both sides of the keys
@@ -55,9 +57,9 @@ class Attention(nn.Module):
     def _weights(self, scores: Tensor) -> Tensor:
         return F.dropout(scores.softmax(dim=-1), self.p_dropout, self.training)
 
+    @abstractmethod
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, absent: Tensor, *, start: int) -> Tensor:
         """Attention of the queries (B, H, n, C / H) that begin at frame `start` to keys and values, shaped like q."""
-        raise NotImplementedError  # each subclass has its own scores
 
 
 class CausalAttention(Attention):
