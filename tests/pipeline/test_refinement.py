@@ -81,7 +81,6 @@ def test_the_length_is_that_of_the_song(converter: Converter, changes: dict) -> 
         {"only_diffusion": True, "speedup": 200},
         {"second_encoding": True},
         {"articulation": 1.0, "transpose": 4.0},
-        {"articulation": 0.5, "only_diffusion": True, "speedup": 200},
     ],
     ids=str,
 )
