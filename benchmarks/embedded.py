@@ -14,6 +14,7 @@ recordings.
 
 import argparse
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,6 +27,7 @@ from common.logs import setup_logging
 from demo.road import ROOT, Road
 from modules.metrics.words import Recogniser, word_error_rate, words_of
 from pipeline.evaluation import EvaluationOptions, evaluate_files
+from pipeline.inference_arguments import make_parser
 from pipeline.measures import BY_KEY, Row
 
 RATE = 44100
@@ -34,6 +36,7 @@ PITCH = ("f0_correlation", "f0_rmse_cents", "off_pitch")
 JUDGES = {"pm": "Praat", "auto": "auto"}
 REST = ("to_target", "to_source", "quality")
 BASES = {"embedded": Path("pretrain/embedded/refiner")}  # by preset
+NAMING = ("trans", "spk_list", "clean_names", "in_dir", "out_dir", "wav_format", "f0_predictor", "only_diffusion")
 WINDOW, PAUSE_WINDOWS, PAUSE_DB = 2205, 6, -60.0
 
 
@@ -115,9 +118,8 @@ def rows(args: argparse.Namespace) -> Iterator[str]:
         road = alone(voice, args)
         road.prepare()
         road.train(args.minutes)
-        for share in args.articulation or [None]:
-            options = [] if share is None else ["--articulation", f"{share:g}"]
-            here = replace(road, results=road.results.joinpath(*options[1:]))
+        for number, options in enumerate(args.compare):
+            here = replace(road, results=road.results / str(number))
             yield from songs_rows(voice, here, args.songs, options)
             if args.speech:
                 speaking = replace(here, results=here.results / "speech")
@@ -140,11 +142,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--speech", type=Path, nargs="+", default=[], help="sentences in English, in a folder of the speaker's name")
     add("--texts", type=Path, default=Path("benchmarks/texts_lj.tsv"), help='lines "speaker/clip<TAB>text"')
     add(
-        "--articulation",
-        type=float,
-        nargs="+",
-        default=[],
-        help="shares to compare; that of the configuration when absent",
+        "--compare",
+        action="append",
+        metavar="OPTIONS",
+        help="sing with these of inference_main.py too; may be repeated",
     )
     args = parser.parse_args(argv)
     args.recordings, args.texts = args.recordings.absolute(), args.texts.absolute()
@@ -152,8 +153,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     for path in (args.recordings, args.texts, *args.songs, *args.speech):
         if not path.exists():
             parser.error(f"there is no {path}")
-    if not all(0 <= share <= 1 for share in args.articulation):
-        parser.error("--articulation takes shares between 0 and 1")
+    args.compare = [[], *map(shlex.split, args.compare or [])]
+    for options in args.compare[1:]:
+        asked, default = (vars(make_parser(None).parse_args(given)) for given in (options, []))  # exits where wrong
+        if changed := [name for name in NAMING if asked[name] != default[name]]:
+            parser.error(f"--compare cannot take {', '.join(changed)}: results would have other names")
     folders = sorted(path.name for path in args.recordings.iterdir() if path.is_dir())
     args.voices = args.voices or [name for name in folders if not name.startswith(".")]
     return args

@@ -129,12 +129,14 @@ class InferSection:
     method: str = ""  # of the sampler; "": DEFAULT_METHODS
     temperature: float = 1.0  # standard deviation of the noise that sampling begins with, and adds
     articulation: float = 0.0  # share of the source's that refined mels take over in conversions
+    timbre_match: float = 0.0  # how far their envelopes are moved to what the target's recordings have at such sounds
 
     def problems(self) -> Iterator[str]:
         yield from below(self, 1, "speedup")
         yield from below(self, 0, "temperature")
-        if not 0 <= self.articulation <= 1:
-            yield f"articulation: must be between 0 and 1, got {self.articulation}"
+        for name in ("articulation", "timbre_match"):
+            if not 0 <= (share := getattr(self, name)) <= 1:
+                yield f"{name}: must be between 0 and 1, got {share}"
 
 
 @dataclass(frozen=True)

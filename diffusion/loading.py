@@ -1,6 +1,7 @@
 """Diffusion models from files: weights, and the config.yaml beside them that says what network they are of.
 
-A file ``{"global_step", "model": state dict[, "optimizer"]}``, as so-vits-svc 4.1, DDSP-SVC and Diffusion-SVC write it.
+A file ``{"global_step", "model": state dict[, "optimizer"]}``, as so-vits-svc 4.1, DDSP-SVC and Diffusion-SVC write it;
+this project adds `Timbres` under "timbres", and what training goes on from.
 """
 
 import json
@@ -18,12 +19,15 @@ from common.diffusion_config import DIFFUSION, RECTIFIED_FLOW, DiffusionConfig, 
 from common.registry import NotAvailableError
 from diffusion.samplers import FLOW_SAMPLERS, SAMPLERS
 from diffusion.unit2mel import Unit2Mel
+from modules.spectral_envelope import CEPSTRA
+from modules.timbre import Timbres
 from vdecoder import VOCODERS
 from vencoder import SPEECH_ENCODERS
 
 logger = logging.getLogger(__name__)
 
 VOICES_KEY = "spk_embed.weight"
+TIMBRES_KEY = "timbres"  # beside the model: `Timbres` as a table
 
 N_MELS = 128  # of every vocoder of the family
 TABLE_TOLERANCE = 1e-3  # relative; half precision is off by 5e-4
@@ -95,7 +99,7 @@ def load_unit2mel(
         )
     config = read_diffusion_config(config_path)
     target = devices.resolve(device)
-    state, _ = checkpoint.read_model(path, only=())
+    state, extra = checkpoint.read_model(path, only=(TIMBRES_KEY,))
     model = build_unit2mel(config, n_mels=n_mels)
     try:
         load_state(model, state, where=path)
@@ -103,7 +107,26 @@ def load_unit2mel(
         raise CheckpointError(
             f"{error}\n  -dm and -dc must name a model and the config.yaml it was trained with"
         ) from None
+    if (timbres := read_timbres(extra, config, where=path, n_mels=n_mels)) is not None:
+        model.timbres = Timbres(*(tensor.to(target) for tensor in timbres))
     return model.eval().requires_grad_(False).to(target)
+
+
+def read_timbres(
+    extra: Mapping[str, object], config: DiffusionConfig, *, where: Path | str, n_mels: int = N_MELS
+) -> Timbres | None:
+    """The timbres that stand beside a model; None where there are none, or, which is logged, none that fit it."""
+    content = extra.get(TIMBRES_KEY)
+    if content is None:
+        return None
+    sizes = {"n_speakers": config.model.n_spk, "n_units": config.data.encoder_out_channels}
+    try:
+        if not isinstance(content, Mapping):
+            raise ValueError(f"a {type(content).__name__} in the place of timbres")
+        return Timbres.of_content(content, **sizes, n_cepstra=min(CEPSTRA, n_mels))
+    except ValueError as error:
+        logger.warning("%s: left out: %s", where, error)
+        return None
 
 
 def load_state(model: Unit2Mel, state: Mapping[str, Tensor], *, where: Path | str) -> None:

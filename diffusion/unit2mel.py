@@ -19,6 +19,7 @@ from diffusion.rectified_flow import RectifiedFlow
 from diffusion.samplers.sampler import Draw, draw_noise
 from diffusion.wavenet import WaveNet
 from modules.masking import sequence_mask
+from modules.timbre import Timbres
 
 DECODERS: dict[str, type[GaussianDiffusion] | type[RectifiedFlow]] = {  # by model.type of diffusion.yaml
     DIFFUSION: GaussianDiffusion,
@@ -65,6 +66,8 @@ class Unit2Mel(nn.Module):
             raise ValueError(f"unknown model_type {model_type!r}; choose one of: {', '.join(DECODERS)}")
         self.n_spk = n_spk
         self.config: DiffusionConfig | None = None  # what it was built from, where that was a file
+        # Of its speakers, where their recordings are known. No buffers: other tools read the state dict strictly.
+        self.timbres: Timbres | None = None
         # The order of these is that of the parameters in published checkpoints, and so of their optimizer states.
         self.unit_embed = nn.Linear(input_channel, n_hidden)
         self.f0_embed = nn.Linear(1, n_hidden)

@@ -12,15 +12,14 @@ Letters: F frames, M mels, Q cepstral coefficients.
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from modules.spectral_envelope import SpectralEnvelope
+
 SMOOTHING_SECONDS = 0.08  # standard deviation of the Gaussian: what it leaves is slow
-CEPSTRA, RATIO_CEPSTRA = 20, 12  # of the envelope; of the smoother one that tells how long vocal tracts are
-HARMONICS_SHARE = 0.8  # of the quefrency of the harmonics: from there on they would show in an envelope
-FLOOR = -9.0  # natural-log mel; what is quieter says nothing
+RATIO_CEPSTRA = 12  # of the smoother envelope that tells how long vocal tracts are
 FORMANTS = (600.0, 7000.0)  # Hz, where vocal tracts are compared; above, the room tells more
 MIDDLE, SLOPE = 650.0, 100.0  # Hz; half is carried there, less below, where a spectrum tells more of who sings
 MAX_RATIO, N_RATIOS = 1.35, 25  # of two vocal tracts
@@ -31,17 +30,13 @@ class Articulation:
     """For mels of one format.
 
     Args:
-        centres: of the bands, Hz (M,).
+        envelope: of these mels.
         frame_seconds: between two frames.
     """
 
-    def __init__(self, centres: np.ndarray, *, frame_seconds: float) -> None:
-        self.centres, self.frame_seconds = torch.from_numpy(centres.astype(np.float32)), frame_seconds
-        n_mels = len(centres)
+    def __init__(self, envelope: SpectralEnvelope, *, frame_seconds: float) -> None:
+        self.envelope, self.centres, self.frame_seconds = envelope, envelope.centres, frame_seconds
         self.carried = torch.sigmoid((self.centres - MIDDLE) / SLOPE)  # (M,) share of each band
-        cepstra = torch.arange(min(CEPSTRA, n_mels))[:, None]
-        self.cosines = torch.cos(math.pi / n_mels * cepstra * (torch.arange(n_mels) + 0.5)) * (2 / n_mels) ** 0.5
-        self.cosines[0] /= 2**0.5  # (Q, M), orthonormal
         top, bottom = math.log(MAX_RATIO), -math.log(MAX_RATIO)
         self.ratios = torch.linspace(bottom, top, N_RATIOS).exp().tolist()
 
@@ -55,7 +50,7 @@ class Articulation:
             voiced: (F,) bool.
             ratio: see `vocal_tract_ratio`.
         """
-        keep = self._below_harmonics(torch.where(voiced, f0, 0.0))
+        keep = self.envelope.below_harmonics(torch.where(voiced, f0, 0.0))
         ours, theirs = (self._fast_changes(self._envelope(mel, keep)) for mel in (made, source))
         return made + (self._warped(theirs, ratio) - ours) * self.carried.to(made)
 
@@ -68,8 +63,8 @@ class Articulation:
         if voiced.sum() * self.frame_seconds < MIN_VOICED_SECONDS:
             return 1.0
         first, last = (int((self.centres < edge).sum()) for edge in FORMANTS)
-        smooth = torch.arange(len(self.cosines), device=made.device) < RATIO_CEPSTRA
-        keep = self._below_harmonics(f0) * smooth
+        smooth = torch.arange(self.envelope.n_cepstra, device=made.device) < RATIO_CEPSTRA
+        keep = self.envelope.below_harmonics(f0) * smooth
 
         def shape(envelope: Tensor) -> Tensor:
             band = envelope[voiced, first:last]
@@ -84,16 +79,8 @@ class Articulation:
         return best if likeness[best] >= MIN_LIKENESS else 1.0
 
     def _envelope(self, mel: Tensor, keep: Tensor) -> Tensor:
-        """(F, M) of its first cepstral coefficients, times ``keep`` (F, Q)."""
-        cosines = self.cosines.to(mel)
-        return ((mel.clamp_min(FLOOR) @ cosines.T) * keep) @ cosines
-
-    def _below_harmonics(self, f0: Tensor) -> Tensor:
-        """(F, Q): 1 for coefficients in which harmonics of f0 (F,) do not show, 0 for the others."""
-        width = float(self.centres[1] - self.centres[0])  # Hz per band, where they are narrowest
-        harmonics = 2 * len(self.centres) * width / f0.clamp_min(1.0)  # coefficient that has their distance as period
-        coefficients = torch.arange(len(self.cosines), device=f0.device)
-        return (HARMONICS_SHARE * harmonics[:, None] - coefficients + 1).clamp(0, 1)
+        """(F, M) of its cepstral coefficients, times ``keep`` (F, Q)."""
+        return self.envelope.mel(self.envelope.cepstra(mel) * keep)
 
     def _fast_changes(self, envelope: Tensor) -> Tensor:
         """(F, M) less its mean over SMOOTHING_SECONDS around each frame."""

@@ -14,7 +14,7 @@ from pipeline.speaker_mix import SpeakerMix
 from pipeline.voice import Voice
 
 K_STEP = 100
-REFINER_OPTIONS = ("sampler", "speedup", "temperature", "articulation", "keyshift")
+REFINER_OPTIONS = ("sampler", "speedup", "temperature", "articulation", "timbre_match", "keyshift")
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class ConversionOptions:
     speedup: int | None = None
     temperature: float | None = None  # of the noise; None: that of diffusion.yaml
     articulation: float | None = None  # share of the source's that refined mels take over; None: that of diffusion.yaml
+    timbre_match: float | None = None  # how far, 0 to 1, envelopes go to those of the target; None: as diffusion.yaml
     keyshift: float = 0.0  # semitones by which the vocoder sings higher than its mel
     enhance: bool = False  # run the NSF-HiFiGAN vocoder over what the synthesizer sings
     enhancer_adaptive_key: int = 0  # semitones by which its range is widened upwards
@@ -68,6 +69,7 @@ class ConversionOptions:
             ("loudness_envelope_adjustment", "-lea", self.loudness_envelope_adjustment),
             ("cluster_infer_ratio", "-cr", self.cluster_infer_ratio),
             ("articulation", "--articulation", self.articulation),
+            ("timbre_match", "--timbre_match", self.timbre_match),
         ):
             if value is not None and not 0 <= value <= 1:
                 yield f"{name} ({option}) must lie between 0 and 1, got {value}"

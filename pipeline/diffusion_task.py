@@ -16,7 +16,7 @@ from torch.nn.functional import l1_loss
 from common import checkpoint
 from common.checkpoint import CheckpointError
 from common.diffusion_config import DIFFUSION, ENCODER_ALIASES, RECTIFIED_FLOW, DiffusionConfig, read_yaml
-from diffusion.loading import base_voices, build_unit2mel, fit_base, load_state
+from diffusion.loading import TIMBRES_KEY, base_voices, build_unit2mel, fit_base, load_state, read_timbres
 from diffusion.unit2mel import seeded_noise
 from pipeline.base_voices import choose_voices
 from pipeline.dataset import VALIDATION_CLIPS
@@ -49,7 +49,7 @@ class DiffusionTask:
         vocoder: Vocoder | None = None,
     ) -> None:
         self.config, self.folder, self.device = config, folder, device
-        self.validation, self.vocoder = validation, vocoder
+        self.validation, self.vocoder, self.n_mels = validation, vocoder, n_mels
         train = config.train
         self.updater = Updater(device, train.amp_dtype, advice="set train.amp_dtype to bf16 or fp32")
         torch.manual_seed(train.seed)
@@ -167,6 +167,8 @@ class DiffusionTask:
             "scaler": self.updater.scaler.state_dict(),
             "config": self.config.as_dict(),
         }
+        if self.model.timbres is not None:
+            content[TIMBRES_KEY] = self.model.timbres._asdict()
         train = self.config.train
         moments = self.optimizer.state_dict()
         save(self.folder, content, moments, inside=train.save_opt, force_interval=train.interval_force_save)
@@ -188,6 +190,7 @@ class DiffusionTask:
                 f"cannot resume from {path}: {error}\n  No file was changed. To go on, put back a good file, or the"
                 " configuration it was trained with; to start anew, set env.expdir to another folder."
             ) from None
+        self.model.timbres = read_timbres(extra, self.config, where=path, n_mels=self.n_mels)
         if extra.get("scaler"):
             self.updater.scaler.load_state_dict(extra["scaler"])
         # Files of other tools tell the step alone.

@@ -15,6 +15,7 @@ from pipeline.diffusion_checkpoints import BASE
 from pipeline.diffusion_dataset import collate_mels, load_mel_datasets
 from pipeline.diffusion_settings import vocoder_format
 from pipeline.diffusion_task import DiffusionTask
+from pipeline.timbre_fitting import fit_timbres
 from pipeline.training import RunOptions, TrainState
 from pipeline.training_run import Batches, run_task
 from vdecoder import build_vocoder
@@ -58,6 +59,8 @@ def train(config: DiffusionConfig, options: DiffusionOptions) -> TrainState:
     if state is None:
         task.load_base(base, training)
         state = TrainState()
+    if rank == 0 and mel_format is not None:
+        task.model.timbres = fit_timbres(training, mel_format)
     if world_size > 1:
         task.distribute()
     if rank == 0:
@@ -97,7 +100,7 @@ def _mel_format(config: DiffusionConfig) -> MelFormat | None:
     try:
         return vocoder_format(config)
     except FileNotFoundError as error:
-        logger.warning("mels are taken as they are, of %d bands: %s", N_MELS, error)
+        logger.warning("mels are taken as they are, of %d bands, and no timbres are fitted: %s", N_MELS, error)
         return None
 
 

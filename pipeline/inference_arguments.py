@@ -96,13 +96,10 @@ def _add_diffusion(add: Add) -> None:
     add("", "--sampler", None, "way back from noise" + named, choices=[*SAMPLERS, *FLOW_SAMPLERS])
     add("", "--speedup", None, "steps of noise per step of the sampler" + named, type=int)
     add("", "--temperature", None, "noise of the sampler, 0 (none, smooth) to 1 (as trained)" + named, type=float)
-    add(
-        "",
-        "--articulation",
-        None,
-        "share of the source's articulation that refined mels take over, 0 to 1" + named,
-        type=float,
-    )
+    articulation = "share of the source's articulation that refined mels take over, 0 to 1"
+    add("", "--articulation", None, articulation + named, type=float)
+    timbre = "how far the envelope of refined mels is moved to that of the target's recordings, 0 to 1"
+    add("", "--timbre_match", None, timbre + named, type=float)
     add("", "--vocoder", None, "vocoder of diffusion and enhancer" + named, type=Path)
     shifts = "semitones by which the vocoder sings higher at the same formants; for vocoders that can"
     add("", "--keyshift", 0.0, shifts, type=float)

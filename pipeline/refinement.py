@@ -4,7 +4,7 @@ Letters: B pieces, F frames, D unit channels, S speakers, M mels, T = F * hop_le
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -16,11 +16,11 @@ from torch.nn.utils.rnn import pad_sequence
 from diffusion import load_unit2mel
 from diffusion.decoder import Plan
 from diffusion.unit2mel import seeded_noise
-from modules.articulation import Articulation
 from modules.units import resize_units
 from modules.volume import frame_volume
 from pipeline.conversion_options import ConversionOptions
 from pipeline.diffusion_settings import read_project_config, vocoder_format
+from pipeline.envelope_shaping import EnvelopeShaper
 from pipeline.features import FeatureExtractor, FeatureSettings
 from pipeline.model_loading import NO_DIFFUSION_CONFIG
 from pipeline.piece_batch import PieceBatch
@@ -62,17 +62,16 @@ class Refiner:
         n_mels = vocoder_format(self.config, ckpt).n_mels
         self.model = load_unit2mel(model_path, config_path, device, n_mels=n_mels)
         self.vocoder: Vocoder = build_vocoder(kind, vocoder_path(ckpt), device)
-        mel = self.vocoder.mel_format
-        self._articulation = Articulation(mel.centres, frame_seconds=mel.hop_length / mel.sample_rate)
+        self._shaper = EnvelopeShaper(self.config.infer, self.model.timbres, self.vocoder)
         self._said: set[str] = set()
 
-    def check(self, voice: Voice, options: ConversionOptions, speaker_ids: Iterable[int]) -> None:
+    def check(self, voice: Voice, options: ConversionOptions, speaker_ids: Collection[int]) -> None:
         """Whether this model can refine what these speakers of ``voice`` sing with these options.
 
         Raises:
             FileNotFoundError: weights of the encoder that encodes again.
-            ValueError: another grid or encoder, a speaker it does not know, steps that were not trained, or a vocoder
-                that cannot shift the pitch.
+            ValueError: another grid or encoder, a speaker or a timbre it does not know, steps that were not trained,
+                or a vocoder that cannot shift the pitch.
         """
         for name in ("sample_rate", "hop_length"):
             own, theirs = getattr(self.voice, name), getattr(voice, name)
@@ -98,6 +97,7 @@ class Refiner:
                 f" --speedup {sampler.k_step // STEPS} takes {STEPS}"
             )
         self._check_speakers(voice, speaker_ids)
+        self._check_timbre(voice, options, speaker_ids)
 
     def plan(self, options: ConversionOptions) -> Plan:
         """How its mels are sampled; see `diffusion.decoder.MelDecoder.plan`, also for what it raises."""
@@ -141,14 +141,13 @@ class Refiner:
         if volume is None:
             assert wavs is not None
             volume = _padded([frame_volume(wav, self.voice.hop_length) for wav in wavs])
-        cond = self.model.condition(
-            units, f0.unsqueeze(2), volume.unsqueeze(2), spk_id=self._speakers(speaker, self._speaker_ids(voice))
-        )
+        singer = self._speakers(speaker, self._speaker_ids(voice))
+        cond = self.model.condition(units, f0.unsqueeze(2), volume.unsqueeze(2), spk_id=singer)
         lengths = torch.tensor(batch.lengths, device=self.device) if len(batch.lengths) > 1 else None
         temperature = self.config.infer.temperature if options.temperature is None else options.temperature
         draw = seeded_noise(options.seed, batch.lengths, temperature=temperature)
         made = self.model.infer(cond, plan, gt_spec=mels, lengths=lengths, draw=draw)
-        made = self._articulated(made, batch, f0, options)
+        made = self._shaper.shape(made, batch, units, f0, shares=self._shares(singer, made), options=options)
         sung_f0 = f0 * 2 ** (options.keyshift / 12)
         return [
             self.vocoder.infer(
@@ -156,22 +155,6 @@ class Refiner:
             )[0]
             for mel, pitch, n in zip(made, sung_f0, batch.lengths, strict=True)
         ]
-
-    def _articulated(self, made: Tensor, batch: PieceBatch, f0: Tensor, options: ConversionOptions) -> Tensor:
-        """Mels (B, F, M), the fast changes of their envelopes drawn to those of the recordings."""
-        share = self.config.infer.articulation if options.articulation is None else options.articulation
-        if not share:
-            return made
-        carried = made.clone()
-        for i, (source, n) in enumerate(zip(batch.sources, batch.lengths, strict=True)):
-            wav = torch.from_numpy(source)
-            wav = F.pad(wav, (0, max(0, n * self.vocoder.hop_length - len(wav))))
-            heard = self.vocoder.extract(wav.unsqueeze(0))[0].T[:n]  # (F, M)
-            voiced = batch.uv[i, :n] > 0
-            highest = torch.maximum(batch.f0[i, :n], f0[i, :n])
-            ratio = self._articulation.vocal_tract_ratio(made[i, :n], heard, highest, voiced=voiced)
-            carried[i, :n] = self._articulation.carry(made[i, :n], heard, highest, voiced=voiced, ratio=ratio)
-        return torch.lerp(made, carried, share)
 
     def _encode_again(self, batch: PieceBatch, wavs: Sequence[Tensor], extractor: FeatureExtractor) -> Tensor:
         """Units (B, F, D) of what was sung."""
@@ -202,7 +185,7 @@ class Refiner:
         """Whether its config only counts its speakers."""
         return set(self.voice.speakers) == {str(i + 1) for i in range(self.model.n_spk)}
 
-    def _check_speakers(self, voice: Voice, speaker_ids: Iterable[int]) -> None:
+    def _check_speakers(self, voice: Voice, speaker_ids: Collection[int]) -> None:
         ids, known = self._speaker_ids(voice), ", ".join(self.voice.speakers)
         for speaker_id in speaker_ids:
             name = voice.speaker_name(speaker_id)
@@ -213,6 +196,35 @@ class Refiner:
                 )
             if ids is None and not self._names_nobody and name not in self.voice.speakers:
                 self._say(f"the diffusion model knows one voice, {known}: it makes {name!r} sound like that one")
+
+    def _check_timbre(self, voice: Voice, options: ConversionOptions, speaker_ids: Collection[int]) -> None:
+        """Whether the timbre of those who will sing is known, where it is to be matched."""
+        if not self._shaper.timbre_share(options):
+            return
+        timbres, ids = self.model.timbres, self._speaker_ids(voice)
+        unknown = [
+            voice.speaker_name(speaker_id)
+            for speaker_id in speaker_ids
+            if timbres is not None and not timbres.has(0 if ids is None else ids[speaker_id])
+        ]
+        if timbres is None:
+            lack = "the diffusion model holds no timbres, as those of other tools and older ones of this project"
+            advice = "train it on for a step: python train_diff.py"
+        else:
+            lack = f"the diffusion model does not hold the timbre of {', '.join(unknown)}"
+            advice = "train it on more recordings of theirs"
+        if (timbres is None or unknown) and options.timbre_match:
+            raise ValueError(f"--timbre_match is not possible: {lack}; {advice}")
+        if timbres is None or unknown:
+            self._say(f"infer.timbre_match has no effect there: {lack}")
+
+    def _shares(self, singer: Tensor | None, made: Tensor) -> Tensor:
+        """Of each speaker of this model in each frame of ``made``: (B, F, S)."""
+        if singer is None:
+            return made.new_ones(*made.shape[:2], 1)
+        if singer.is_floating_point():
+            return singer
+        return F.one_hot(singer, self.model.n_spk).to(made).expand(-1, made.shape[1], -1)
 
     def _say(self, line: str) -> None:
         if line not in self._said:  # checks are made for every song

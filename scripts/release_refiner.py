@@ -14,7 +14,7 @@ from common import checkpoint
 from common.diffusion_config import DataSection, EnvSection
 from common.formats import write_text
 from common.logs import run_script
-from diffusion.loading import build_unit2mel, load_state, read_diffusion_config
+from diffusion.loading import TIMBRES_KEY, build_unit2mel, load_state, read_diffusion_config, read_timbres
 from scripts import releasing
 
 
@@ -26,10 +26,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def make(model: Path, output: Path) -> Iterator[Path]:
     config = read_diffusion_config(model.with_name("config.yaml"))
-    state, _ = checkpoint.read_model(model, only=())
+    state, extra = checkpoint.read_model(model, only=(TIMBRES_KEY,))
     load_state(build_unit2mel(config), state, where=model)  # what is handed on can be loaded
-    target = output / "model_0.pt"
-    checkpoint.save(target, {"global_step": 0, "model": checkpoint.halved(state, where=model)})
+    target, content = output / "model_0.pt", {"global_step": 0, "model": checkpoint.halved(state, where=model)}
+    if (timbres := read_timbres(extra, config, where=model)) is not None:
+        content[TIMBRES_KEY] = checkpoint.halved(timbres._asdict(), where=f"{model}, {TIMBRES_KEY}")
+    checkpoint.save(target, content)
     sections = config.as_dict()
     # Places on the machine that trained it say nothing elsewhere.
     sections["data"] |= {key: getattr(DataSection, key) for key in ("training_files", "validation_files")}

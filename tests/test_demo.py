@@ -87,15 +87,12 @@ def test_a_failing_script_ends_the_road() -> None:
         demo_road.run("1", "resample.py", "--no-such-option")
 
 
-def test_the_benchmark_compares_shares_of_articulation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    """Each voice is trained once and sings once with each share, to a folder of its own."""
+def test_the_benchmark_compares_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """Each voice is trained once and sings once with each set of options, to a folder of its own."""
     song = tmp_path / "song.wav"
     audio.save(song, sing(200.0, 1.0).astype(np.float32), RATE)
     (tmp_path / "in/anna").mkdir(parents=True)
-    command = ["--recordings", str(tmp_path / "in"), "--songs", str(song), "--articulation"]
-    with pytest.raises(SystemExit):
-        embedded.parse_args([*command, "0", "2"])
-    assert "shares between 0 and 1" in capsys.readouterr().err
+    command = ["--recordings", str(tmp_path / "in"), "--songs", str(song)]
     walks = []
 
     class Walk:
@@ -109,14 +106,18 @@ def test_the_benchmark_compares_shares_of_articulation(tmp_path: Path, monkeypat
     monkeypatch.setattr(embedded, "alone", lambda voice, args: Walk())
     monkeypatch.setattr(embedded, "replace", lambda road, results: SimpleNamespace(results=results))
     monkeypatch.setattr(embedded, "songs_rows", sung)
-    assert list(embedded.rows(embedded.parse_args([*command, "0", "1"])))[2:] == [
-        *("anna --articulation 0", "anna --articulation 1")
+    assert list(embedded.rows(embedded.parse_args([*command, "--compare=--articulation 0 -ft 0.1"])))[2:] == [
+        *("anna", "anna --articulation 0 -ft 0.1")
     ]
     assert walks == [
         "trained",
-        ("results/0", ["--articulation", "0"]),
-        ("results/1", ["--articulation", "1"]),
+        ("results/0", []),
+        ("results/1", ["--articulation", "0", "-ft", "0.1"]),
     ]
+    for wrong, message in (("-t 3", "cannot take trans"), ("--articulation", "expected one argument")):
+        with pytest.raises(SystemExit):
+            embedded.parse_args([*command, f"--compare={wrong}"])
+        assert message in capsys.readouterr().err
 
 
 def test_pauses_are_where_the_song_rests() -> None:

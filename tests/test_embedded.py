@@ -112,12 +112,19 @@ def test_a_refiner_is_handed_on_without_the_places_it_came_from(refiner_folder: 
     raw["data"]["training_files"], raw["env"]["expdir"] = "places of anna/train.txt", "places of anna/logs"
     state, _ = checkpoint.read_model(refiner_folder / "model_0.pt")
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
-    torch.save(
-        {"global_step": 7, "model": {key: value.float() for key, value in state.items()}}, tmp_path / "model_7.pt"
-    )
+    timbres = {
+        "weight": torch.zeros(18, 256, 20),
+        "bias": torch.ones(18, 20),
+        "residual_variance": torch.ones(18, 20),
+        "unit_mean": torch.zeros(18, 256),
+        "unit_variance": torch.ones(18, 256),
+    }
+    weights = {key: value.float() for key, value in state.items()}
+    torch.save({"global_step": 7, "model": weights, "timbres": timbres}, tmp_path / "model_7.pt")
     assert release_refiner.main(["-m", str(tmp_path / "model_7.pt"), "-o", str(tmp_path / "out")]) == 0
     assert "anna" not in (tmp_path / "out/config.yaml").read_text(encoding="utf-8")
-    released, _ = checkpoint.read_model(tmp_path / "out/model_0.pt")
+    released, beside = checkpoint.read_model(tmp_path / "out/model_0.pt")
+    assert torch.equal(beside["timbres"]["bias"], timbres["bias"].half())
     assert all(released[key].dtype == torch.float16 for key, value in state.items() if value.is_floating_point())
     files = ToolFiles(tmp_path / "out/model_0.pt", tmp_path / "out/config.yaml")
     assert Converter(None, None, device="cpu", files=files).voice.speakers == raw["spk"]

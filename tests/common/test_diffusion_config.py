@@ -46,7 +46,11 @@ def test_the_template_is_valid_and_known_to_the_last_key(caplog, tmp_path):
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     read = read_diffusion_config(path)
     assert not caplog.records
-    new = {"train": {"seed"}, "model": {"t_start"}, "infer": {"temperature", "articulation"}}  # of this project
+    new = {
+        "train": {"seed"},
+        "model": {"t_start"},
+        "infer": {"temperature", "articulation", "timbre_match"},
+    }  # of this project
     for name, cls in SECTIONS.items():
         assert {f.name for f in fields(cls)} == config[name].keys() | new.get(name, set())
         assert {key: getattr(getattr(read, name), key) for key in config[name]} == config[name]

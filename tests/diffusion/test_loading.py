@@ -13,6 +13,7 @@ from common.checkpoint import CheckpointError
 from common.registry import NotAvailableError
 from common.sections import ConfigError
 from diffusion.loading import base_voices, build_unit2mel, fit_base, load_state, read_diffusion_config
+from modules.timbre import Timbres
 from tests.diffusion import tiny
 from tests.parity import assert_close
 
@@ -136,6 +137,23 @@ def test_another_noise_schedule(tmp_path):
     state["decoder.betas"] = torch.linspace(1e-4, 0.01, 1000)
     with pytest.raises(CheckpointError, match=r"trained with another noise schedule \(decoder.betas\)"):
         diffusion.load_unit2mel(write(tmp_path, state=state))
+
+
+def test_timbres_of_another_model(tmp_path, caplog):
+    """The model is good without them."""
+    path = write(tmp_path)
+    content = torch.load(path, weights_only=True)
+    shapes = ((2, 60, 20), (2, 20), (2, 20), (2, 60), (2, 60))
+    timbres = {name: torch.ones(shape) for name, shape in zip(Timbres._fields, shapes, strict=True)}
+    torch.save(content | {"timbres": timbres}, path)
+    assert diffusion.load_unit2mel(path, device="cpu").timbres.has(1)
+    for wrong, message in (
+        (timbres | {"bias": torch.ones(3, 20)}, "left out: timbres of other sizes than those of the model: bias"),
+        ([1.0], "left out: a list in the place of timbres"),
+    ):
+        torch.save(content | {"timbres": wrong}, path)
+        assert diffusion.load_unit2mel(path).timbres is None
+        assert message in caplog.text
 
 
 def test_a_missing_tensor_and_one_too_many(tmp_path):

@@ -91,7 +91,8 @@ def test_options_are_those_of_4_1():
         assert parsed[0] == parsed[1] != (default if name != "f0_predictor" and default not in (1, [1]) else None)
     assert set(args) == {
         *("f0_min", "f0_max", "seed", "in_dir", "out_dir", "f0_export", "f0_import", "f0_only", "spk_mix"),
-        *("retrieval_neighbours", "retrieval_probes", "sampler", "speedup", "temperature", "articulation", "vocoder"),
+        *("retrieval_neighbours", "retrieval_probes", "sampler", "speedup", "temperature", "articulation"),
+        *("timbre_match", "vocoder"),
         "keyshift",
     }
 

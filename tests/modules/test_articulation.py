@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from modules.articulation import CEPSTRA, Articulation
+from modules.articulation import Articulation
 from modules.mel_processing import mel_edges
+from modules.spectral_envelope import CEPSTRA, SpectralEnvelope
 
 HOP = 512 / 44100
 N_FRAMES, N_MELS = 300, 128
@@ -13,7 +14,7 @@ TIMES = torch.arange(N_FRAMES) * HOP
 
 
 def bands(n_mels: int = N_MELS) -> Articulation:
-    return Articulation(mel_edges(44100, n_mels, 40.0, 16000.0)[1:-1], frame_seconds=HOP)
+    return Articulation(SpectralEnvelope(mel_edges(44100, n_mels, 40.0, 16000.0)[1:-1]), frame_seconds=HOP)
 
 
 @pytest.fixture

@@ -12,13 +12,16 @@ from common import checkpoint
 from common.checkpoint import CheckpointError
 from diffusion import load_unit2mel
 from diffusion.loading import build_unit2mel, read_diffusion_config
-from pipeline import diffusion_training
+from modules import timbre
+from pipeline import diffusion_training, timbre_fitting
 from pipeline.dataset import DatasetError
 from pipeline.diffusion_dataset import MelDataset, collate_mels, load_mel_datasets
 from pipeline.diffusion_task import DiffusionTask
 from pipeline.diffusion_training import DiffusionOptions, train
+from pipeline.mel_caches import read_mel
 from pipeline.reporting import Reporter
 from pipeline.sampling import ClipKey
+from pipeline.timbre_fitting import fit_timbres
 from pipeline.training import TrainingError, TrainState
 from pipeline.updating import NonFiniteLossError
 from tests.pipeline.small_refiner import FORMAT, N_MELS, refiner_config, write_refiner, write_refiner_dataset
@@ -164,6 +167,40 @@ def test_a_checkpoint_serves_for_conversion(in_tmp):
     go(max_steps=1)
     model = load_unit2mel(LOGS / "model_1.pt", device="cpu", n_mels=N_MELS)
     assert (model.config.spk, model.config.env.expdir) == ({"anna": 0, "bob": 1}, str(LOGS))
+
+
+def test_a_checkpoint_holds_the_timbres_of_its_speakers(in_tmp, monkeypatch, caplog):
+    """Fitted to the clips when training starts or goes on, and no part of what is learnt."""
+    caplog.set_level(logging.INFO)
+    go(max_steps=1)
+    assert "too few recordings to know a timbre, which timbre match needs: anna, bob" in caplog.text
+    monkeypatch.setattr(timbre, "MIN_FIT_SECONDS", 0.2)
+    go(max_steps=2)
+    assert "fitted the timbres of 2 speakers" in caplog.text
+    timbres = load_unit2mel(LOGS / "model_2.pt", device="cpu", n_mels=N_MELS).timbres
+    assert timbres.weight.shape == (2, 60, N_MELS) and timbres.has(0) and timbres.has(1)
+    # Where bands lie is not known on a machine without the vocoder: what was fitted stays.
+    monkeypatch.setattr(diffusion_training, "_mel_format", lambda config: None)
+    monkeypatch.setattr(diffusion_training, "N_MELS", N_MELS)
+    go(max_steps=3)
+    stored = torch.load(LOGS / "model_3.pt", weights_only=True)["timbres"]
+    assert all(torch.equal(stored[name], tensor) for name, tensor in timbres._asdict().items())
+
+
+def test_timbres_are_of_some_clips_of_each_speaker(in_tmp, monkeypatch):
+    """Drawn from all of his, until there are enough; of a speaker without any there is none."""
+    monkeypatch.setattr(timbre, "MIN_FIT_SECONDS", 0.2)
+    config = refiner_config(model={"n_spk": 3})
+    training, _ = load_mel_datasets(config, n_mels=N_MELS, mel_format=FORMAT)
+    read = []
+    monkeypatch.setattr(timbre_fitting, "read_mel", lambda clip: read.append(clip) or read_mel(clip))
+    timbres = fit_timbres(training, FORMAT)
+    assert sorted(read) == sorted(training.clips) and read != sorted(read)
+    assert [timbres.has(speaker) for speaker in range(3)] == [True, True, False]
+    read.clear()
+    monkeypatch.setattr(timbre_fitting, "MAX_SECONDS", 0.1)
+    fit_timbres(training, FORMAT)
+    assert len(read) == 2 and len({clip.parent for clip in read}) == 2
 
 
 def test_a_run_that_was_killed_between_its_two_files_goes_on(in_tmp, monkeypatch):
@@ -429,7 +466,7 @@ def test_without_weights_of_the_vocoder_audio_is_left_out_with_a_line(in_tmp, ca
 def test_without_a_vocoder_mels_are_taken_as_they_are(in_tmp, caplog):
     with pytest.raises(DatasetError, match="has mels of 16 bands, those of the vocoder have 128"):
         go(changes={"vocoder": {"ckpt": "nowhere/model"}})
-    assert "mels are taken as they are, of 128 bands: no " in caplog.text
+    assert "mels are taken as they are, of 128 bands, and no timbres are fitted: no " in caplog.text
 
 
 # ---- the command line

@@ -14,7 +14,7 @@ from pipeline.conversion_options import ConversionOptions
 from pipeline.conversion_tools import ToolFiles
 from pipeline.rendering import Target
 from pipeline.speaker_mix import SpeakerMix
-from tests.pipeline.tiny_diffusion import write_diffusion, write_vocoder
+from tests.pipeline.tiny_diffusion import N_MELS, write_diffusion, write_vocoder
 from tests.pipeline.tiny_model import HOP, silence, sung, write_model
 
 DEFAULT = ConversionOptions(speaker="bob", f0_predictor="dio", shallow_diffusion=True, k_step=20)
@@ -22,12 +22,28 @@ EVEN = {0: [[0, 1, 1, 1]], 1: [[0, 1, 1, 1]]}  # both sing all the time
 SONG = np.concatenate([sung(1.0), silence(0.4), sung(1.3, 300.0)])[:-77]
 
 
+def with_timbres(model: Path, *, speakers: tuple[int, ...] = (0, 1)) -> None:
+    """Give a model of `write_diffusion` timbres of some of its two speakers, each another one."""
+    content = torch.load(model, weights_only=True)
+    draw = torch.Generator().manual_seed(3)
+    timbres = {
+        "weight": 0.1 * torch.randn(2, 60, N_MELS, generator=draw),
+        "bias": torch.randn(2, N_MELS, generator=draw),
+        "residual_variance": torch.rand(2, N_MELS, generator=draw),
+        "unit_mean": torch.zeros(2, 60),
+        "unit_variance": torch.full((2, 60), 100.0),
+    }
+    for rows in timbres.values():
+        rows[[speaker for speaker in (0, 1) if speaker not in speakers]] = 0
+    torch.save(content | {"timbres": timbres}, model)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     write_model(folder)
     write_vocoder(folder / "vocoder")
-    write_diffusion(folder / "diffusion", vocoder=folder / "vocoder/model")
+    with_timbres(write_diffusion(folder / "diffusion", vocoder=folder / "vocoder/model")[0])
     return folder
 
 
@@ -81,6 +97,7 @@ def test_the_length_is_that_of_the_song(converter: Converter, changes: dict) -> 
         {"only_diffusion": True, "speedup": 200},
         {"second_encoding": True},
         {"articulation": 1.0, "transpose": 4.0},
+        {"timbre_match": 1.0, "transpose": -4.0},
     ],
     ids=str,
 )
@@ -171,6 +188,58 @@ def test_articulation_comes_from_the_song(
         options(articulation=2.0)
 
 
+def test_envelopes_are_drawn_to_the_recordings(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of the way, a share, or none; to those of who sings, or of all who do."""
+    paths = write_diffusion(tmp_path, vocoder=folder / "vocoder/model", sections={"infer": {"timbre_match": 1.0}})
+    with_timbres(paths[0])
+    converter = Converter(folder / "G_5.pth", folder / "config.json", device="cpu", files=ToolFiles(*paths))
+    heard, refiner = [], converter.tools.refiner
+    sound = refiner.vocoder.infer
+    monkeypatch.setattr(refiner.vocoder, "infer", lambda mel, f0, **kw: heard.append(mel[0].T) or sound(mel, f0, **kw))
+    # A made mel that sounds, and that speakers do not change: the tiny network's is of hundreds.
+    level = torch.linspace(-3, -1, 10000)[:, None] + torch.linspace(0, -2, N_MELS)
+    monkeypatch.setattr(refiner.model, "infer", lambda cond, *_, **__: level[None, : cond.shape[1]].clone())
+    even = SpeakerMix.from_map(EVEN, converter.voice.speakers)
+    asked = {"only_diffusion": True, "speedup": 500}
+    for changes in (
+        *({"timbre_match": share} for share in (0.0, None, 1.0, 0.5)),
+        *({"speaker": "anna"}, {"speaker_mix": even}),
+    ):
+        converter.convert(SONG[:20000], options(**asked, **changes))
+    plain, unasked, whole, half, anna, both = heard
+    torch.testing.assert_close(plain, level[: len(plain)])
+    assert torch.equal(unasked, whole) and (whole - plain).abs().max() > 0.1
+    torch.testing.assert_close(half - plain, (whole - plain) / 2, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(anna, whole, atol=0.05)
+    between = ((both - anna).mean(dim=0) * (whole - both).mean(dim=0))[(whole - anna).mean(dim=0).abs() > 0.05]
+    assert len(between) and bool((between > 0).float().mean() > 0.8), "a mix lies between its voices"
+    with pytest.raises(ValueError, match=r"timbre_match \(--timbre_match\) must lie between 0 and 1, got -1"):
+        options(timbre_match=-1.0)
+
+
+def test_a_timbre_that_is_not_known(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Who asks for it is refused; where the configuration asks, one line is due."""
+    asked = {"only_diffusion": True, "speedup": 500}
+    paths = write_diffusion(tmp_path, vocoder=folder / "vocoder/model", sections={"infer": {"timbre_match": 1.0}})
+    unknown = Converter(None, None, device="cpu", files=ToolFiles(*paths))
+    for _ in range(2):
+        plain = unknown.convert(SONG[:20000], options(**asked))
+    assert caplog.text.count("infer.timbre_match has no effect there: the diffusion model holds no timbres") == 1
+    assert np.array_equal(plain, unknown.convert(SONG[:20000], options(**asked, timbre_match=0.0)))
+    with pytest.raises(ValueError, match=r"--timbre_match is not possible.*no timbres.*train_diff\.py"):
+        unknown.prepare(options(**asked, timbre_match=0.5), [Target(1, 0.0)])
+    with_timbres(paths[0], speakers=(1,))
+    one = Converter(None, None, device="cpu", files=ToolFiles(*paths))
+    one.prepare(options(**asked, timbre_match=1.0), [Target(1, 0.0)])
+    with pytest.raises(ValueError, match="does not hold the timbre of bob; train it on more recordings"):
+        one.prepare(options(**asked, timbre_match=1.0), [Target(0, 0.0)])
+    even = SpeakerMix.from_map(EVEN, one.voice.speakers)
+    for singing in ({"speaker": "bob"}, {"speaker_mix": even}):
+        plain = one.convert(SONG[:20000], options(**asked, timbre_match=0.0, **singing))
+        assert np.allclose(one.convert(SONG[:20000], options(**asked, **singing)), plain, atol=1e-5)
+    assert "no effect there: the diffusion model does not hold the timbre of bob" in caplog.text
+
+
 def test_the_vocoder_shifts_the_pitch_where_it_can(folder: Path, tmp_path: Path, converter: Converter) -> None:
     """It is told a higher f0, and the mel is left as it is."""
     with pytest.raises(ValueError, match="--keyshift needs a vocoder that was trained to shift the pitch"):
@@ -210,6 +279,7 @@ def test_options_that_do_nothing_are_said() -> None:
     assert "--speedup has no effect: it needs -shd or -od" in lines(speedup=5)[0]
     assert "--temperature has no effect: it needs -shd or -od" in lines(temperature=0.0)[0]
     assert "--articulation has no effect: it needs -shd or -od" in lines(articulation=1.0)[0]
+    assert "--timbre_match has no effect: it needs -shd or -od" in lines(timbre_match=1.0)[0]
     assert "--enhancer_adaptive_key has no effect: it needs -eh" in lines(enhancer_adaptive_key=2)[0]
     assert "--feature_retrieval has no effect" in lines(feature_retrieval=True)[0]
     with pytest.raises(ValueError, match=r"auto_predict_f0 \(-a\) needs the synthesizer"):

@@ -1,0 +1,188 @@
+"""What envelope a singer's spectrum has at each sound, and the envelope of a made mel drawn there.
+
+A small model that sings far from what its singer recorded, a low song with a high voice, gives its mel an envelope that
+is not quite the singer's, and moves it too little. What it should have been is known: units say which sound it is, and
+the recordings what spectrum this singer has there. So a linear regression from units to cepstral coefficients is fitted
+to the recordings of each singer. In a conversion each coefficient is shifted by the mean difference between what the
+regression expects of the units of a piece and what was made, and scaled around its mean until it varies as much as it
+does in the recordings at such sounds ("global variance": Toda et al. 2007, doi 10.1109/TASL.2007.907344). Shift and
+scale are constant throughout a piece, so that the order and direction of its changes, which words are made of, stay.
+Frames with sounds that the recordings do not have do not count, and coefficients in which harmonics show count nowhere.
+
+Letters: F frames, M mels, Q cepstral coefficients, D unit channels, S speakers.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from modules.spectral_envelope import FLOOR, SpectralEnvelope
+
+RIDGE = 0.1  # of the mean variance of the units' channels
+LOUD_QUANTILE = 0.95  # of the levels of a piece's frames
+SOUNDING = 3.0  # nepers: a frame sounds down to so far below it
+FADE = 2.0  # nepers further down, nothing is changed
+MIN_FIT_SECONDS = 5.0  # of sounding recordings
+MAX_SCALE = 2.0  # of a coefficient that varies too little; one that varies more than in the recordings stays
+DOUBT_SECONDS = 0.5  # with known sounds of that length, shift and (as an exponent) scale are halved
+NEAR, FAR = 1.25, 2.0  # squared distance of units to their mean, over their variance: from known to unknown
+
+
+class Timbres(NamedTuple):
+    """The regressions of all speakers of a model; zeros for one with too few recordings."""
+
+    weight: Tensor  # (S, D, Q)
+    bias: Tensor  # (S, Q)
+    residual_variance: Tensor  # (S, Q) by which recordings vary more than what is expected of their units
+    unit_mean: Tensor  # (S, D)
+    unit_variance: Tensor  # (S, D)
+
+    @classmethod
+    def of_content(cls, content: Mapping[str, object], *, n_speakers: int, n_units: int, n_cepstra: int) -> "Timbres":
+        """From a table of these tensors, of any precision, as a checkpoint holds it.
+
+        Raises:
+            ValueError: a tensor is missing, of another size, or not finite.
+        """
+        matrix, by_cepstrum, by_unit = (n_speakers, n_units, n_cepstra), (n_speakers, n_cepstra), (n_speakers, n_units)
+        sizes = dict(zip(cls._fields, (matrix, by_cepstrum, by_cepstrum, by_unit, by_unit), strict=True))
+        tensors = {name: value for name in cls._fields if isinstance(value := content.get(name), Tensor)}
+        wrong = [name for name, size in sizes.items() if name not in tensors or tensors[name].shape != size]
+        if wrong:
+            raise ValueError(f"timbres of other sizes than those of the model: {', '.join(wrong)}")
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+            raise ValueError("timbres that are not finite")
+        return cls(**{name: tensor.float() for name, tensor in tensors.items()})
+
+    def has(self, speaker: int) -> bool:
+        """Whether there were enough recordings of this speaker."""
+        return bool(self.unit_variance[speaker].any())
+
+    def expect(self, units: Tensor, shares: Tensor) -> "Expectation":
+        """What is to be expected of units (F, D) sung by speakers with ``shares`` (F, S) that add up to 1."""
+        frames, n_cepstra = len(units), self.bias.shape[1]
+        cepstra, variance = (units.new_zeros(frames, n_cepstra) for _ in range(2))
+        coverage = units.new_zeros(frames)
+        for s in shares.any(dim=0).nonzero().flatten().tolist():
+            if not self.has(s):  # who he is mixed with does not tell where the mix should be
+                return Expectation(cepstra, variance, torch.zeros_like(coverage))
+            own = self.unit_variance[s]
+            distance = ((units - self.unit_mean[s]).square() / (own + RIDGE * own.mean())).mean(dim=1)
+            counted = shares[:, s] * ((FAR - distance) / (FAR - NEAR)).clamp(0, 1)
+            cepstra = cepstra + counted[:, None] * (units @ self.weight[s] + self.bias[s])
+            variance = variance + counted[:, None] * self.residual_variance[s]
+            coverage = coverage + counted
+        total = coverage.clamp_min(1e-6)[:, None]
+        return Expectation(cepstra / total, variance / total, coverage)
+
+
+class Expectation(NamedTuple):
+    """What singers' recordings have at some units."""
+
+    cepstra: Tensor  # (F, Q)
+    residual_variance: Tensor  # (F, Q)
+    coverage: Tensor  # (F,) 1 where they hold such sounds, 0 where they do not
+
+
+class TimbreFit:
+    """The regression of one speaker: sums over his recordings, and their solution."""
+
+    def __init__(self, n_units: int, n_cepstra: int) -> None:
+        self.n_units, self.n_cepstra = n_units, n_cepstra
+        # By how many coefficients show: products of (1, units, cepstra) with themselves. A coefficient is fitted to the
+        # frames in which it shows; it hides in those of high notes.
+        self._products: dict[int, Tensor] = {}
+
+    def add(self, units: Tensor, cepstra: Tensor, shown: Tensor) -> None:
+        """Frames that sound: (F, D), (F, Q), and in which coefficients no harmonics show, (F, Q) bool."""
+        counts = shown.sum(dim=1).cpu()
+        rows = torch.cat([torch.ones_like(units[:, :1]), units, cepstra], dim=1).cpu().double()
+        for count in counts.unique().tolist():
+            chosen = rows[counts == count]
+            self._products[count] = self._products.get(count, 0) + chosen.T @ chosen
+
+    @property
+    def n_frames(self) -> int:
+        return round(sum(float(products[0, 0]) for products in self._products.values()))
+
+    def solve(self) -> tuple[Tensor, ...]:
+        """The rows of `Timbres` for this speaker."""
+        n_units, size = self.n_units, 1 + self.n_units + self.n_cepstra
+        weight, bias, residual = torch.zeros(n_units, self.n_cepstra), torch.zeros(self.n_cepstra), []
+        for q in range(self.n_cepstra):
+            shown = [products for count, products in self._products.items() if count > q]
+            mean, covariance = _moments(sum(shown, torch.zeros(size, size, dtype=torch.float64)))
+            units, column = covariance[:n_units, :n_units], n_units + q
+            ridge = RIDGE * units.diagonal().mean().clamp_min(1e-12) * torch.eye(n_units, dtype=units.dtype)
+            solution = torch.linalg.solve(units + ridge, covariance[:n_units, column])
+            weight[:, q], bias[q] = solution.float(), float(mean[column] - mean[:n_units] @ solution)
+            # So that both together vary as recordings do; with the variance of the errors they would vary less.
+            residual.append(float(covariance[column, column] - solution @ (units @ solution)))
+        mean, covariance = _moments(sum(self._products.values(), torch.zeros(size, size, dtype=torch.float64)))
+        of_units = mean[:n_units].float(), covariance.diagonal()[:n_units].float()
+        return weight, bias, torch.tensor(residual).clamp_min(0), *of_units
+
+
+def _moments(products: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and covariance of what the ones stand before; zeros where nothing was added."""
+    n_frames = products[0, 0].clamp_min(1)
+    mean = products[0, 1:] / n_frames
+    return mean, products[1:, 1:] / n_frames - torch.outer(mean, mean) * (products[0, 0] > 0)
+
+
+class TimbreMatch:
+    """For mels of one format.
+
+    Args:
+        envelope: of these mels.
+        frame_seconds: between two frames.
+    """
+
+    def __init__(self, envelope: SpectralEnvelope, *, frame_seconds: float) -> None:
+        self.envelope, self.frame_seconds = envelope, frame_seconds
+
+    def fit(self, clips: Iterable[tuple[Tensor, Tensor, Tensor]], *, n_units: int) -> tuple[Tensor, ...]:
+        """The rows of `Timbres` for a speaker with these recordings; zeros where they are too few.
+
+        Args:
+            clips: units (F, D), natural-log mel (F, M) and f0 (F,) in Hz of each.
+        """
+        fit = TimbreFit(n_units, self.envelope.n_cepstra)
+        for units, mel, f0 in clips:
+            cepstra = self.envelope.cepstra(mel)
+            heard = self._sounding(cepstra, mel.shape[1]) == 1
+            fit.add(units[heard], cepstra[heard], self.envelope.below_harmonics(f0)[heard] == 1)
+        rows = fit.solve()
+        enough = fit.n_frames * self.frame_seconds >= MIN_FIT_SECONDS
+        return rows if enough else tuple(torch.zeros_like(row) for row in rows)
+
+    def match(self, made: Tensor, f0: Tensor, expected: Expectation) -> Tensor:
+        """A natural-log mel (F, M) with the envelope drawn to what is ``expected``, as loud as before.
+
+        ``f0`` (F,) Hz is that of ``made``.
+        """
+        cepstra, shown = self.envelope.cepstra(made), self.envelope.below_harmonics(f0)
+        sounding = self._sounding(cepstra, made.shape[1])
+        counted = (expected.coverage * (sounding == 1))[:, None] * (shown == 1)  # (F, Q)
+        n_frames = counted.sum(dim=0)  # (Q,), as those below
+
+        def mean_of(values: Tensor) -> Tensor:
+            return (values * counted).sum(dim=0) / n_frames.clamp_min(1e-6)
+
+        mean, expected_mean = mean_of(cepstra), mean_of(expected.cepstra)
+        variance = mean_of((cepstra - mean).square()).clamp_min(1e-6)
+        expected_variance = mean_of((expected.cepstra - expected_mean).square() + expected.residual_variance)
+        trust = n_frames / (n_frames + DOUBT_SECONDS / self.frame_seconds)
+        scale = (expected_variance / variance).sqrt().clamp(1, MAX_SCALE) ** trust
+        change = (cepstra - mean) * (scale - 1) + trust * (expected_mean - mean)
+        change = change * shown * sounding[:, None]
+        change[:, 0] = 0  # how loud it is
+        return made + self.envelope.mel(change)
+
+    def _sounding(self, cepstra: Tensor, n_mels: int) -> Tensor:
+        """How much each frame of (F, Q) sounds, 0 to 1: (F,)."""
+        level = cepstra[:, 0] / n_mels**0.5  # mean of the bands
+        lowest = max(float(level.quantile(LOUD_QUANTILE)) - SOUNDING, FLOOR + FADE)
+        return ((level - lowest) / FADE + 1).clamp(0, 1)
