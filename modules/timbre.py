@@ -159,7 +159,7 @@ class TimbreMatch:
         return rows if enough else tuple(torch.zeros_like(row) for row in rows)
 
     def match(self, made: Tensor, f0: Tensor, expected: Expectation) -> Tensor:
-        """A natural-log mel (F, M) with the envelope drawn to what is ``expected``, each frame as loud as before.
+        """A natural-log mel (F, M) with the envelope drawn to what is ``expected``, as loud as before.
 
         ``f0`` (F,) Hz is that of ``made``.
         """
@@ -177,8 +177,9 @@ class TimbreMatch:
         trust = n_frames / (n_frames + DOUBT_SECONDS / self.frame_seconds)
         scale = (expected_variance / variance).sqrt().clamp(1, MAX_SCALE) ** trust
         change = (cepstra - mean) * (scale - 1) + trust * (expected_mean - mean)
+        change[:, 0] = 0  # the mean of the bands
         changed = made + self.envelope.mel(change * shown * sounding[:, None])
-        return changed + (_log_power(made) - _log_power(changed))
+        return changed + (_log_power(made) - _log_power(changed)) * sounding[:, None]
 
     def _sounding(self, cepstra: Tensor, n_mels: int) -> Tensor:
         """How much each frame of (F, Q) sounds, 0 to 1: (F,)."""
@@ -188,5 +189,5 @@ class TimbreMatch:
 
 
 def _log_power(mel: Tensor) -> Tensor:
-    """Half the logarithm of the power of each frame of (F, M): (F, 1)."""
-    return (2 * mel).logsumexp(dim=1, keepdim=True) / 2
+    """Half the logarithm of the power of (F, M), a scalar."""
+    return (2 * mel).logsumexp(dim=(0, 1)) / 2
