@@ -26,6 +26,7 @@ from common import audio
 from common.logs import setup_logging
 from demo.road import ROOT, Road
 from modules.metrics.words import Recogniser, word_error_rate, words_of
+from pipeline.conversion_options import ConversionOptions
 from pipeline.evaluation import EvaluationOptions, evaluate_files
 from pipeline.inference_arguments import make_parser
 from pipeline.measures import BY_KEY, Row
@@ -36,7 +37,7 @@ PITCH = ("f0_correlation", "f0_rmse_cents", "off_pitch")
 JUDGES = {"pm": "Praat", "auto": "auto"}
 REST = ("to_target", "to_source", "quality")
 BASES = {"embedded": Path("pretrain/embedded/refiner")}  # by preset
-NAMING = ("trans", "spk_list", "clean_names", "in_dir", "out_dir", "wav_format", "f0_predictor", "only_diffusion")
+COMPARED = ("articulation", "timbre_match", "temperature", "sampler", "speedup", "seed", "f0_filter_threshold")
 WINDOW, PAUSE_WINDOWS, PAUSE_DB = 2205, 6, -60.0
 
 
@@ -131,6 +132,16 @@ def rows(args: argparse.Namespace) -> Iterator[str]:
         yield from (f"| {voice} | {word_error(results, texts, recogniser):.1%} |" for voice, results in spoken)
 
 
+def checked(options: str) -> list[str]:
+    """Options of inference_main.py, apart; SystemExit or ValueError where they are none, or none to be compared."""
+    apart = shlex.split(options)
+    asked, default = (vars(make_parser(None).parse_args(given)) for given in (apart, []))
+    if others := [name for name in asked if asked[name] != default[name] and name not in COMPARED]:
+        raise ValueError(f"cannot compare {', '.join(others)}: only {', '.join(COMPARED)}")
+    ConversionOptions(**{name: asked[name] for name in COMPARED})
+    return apart
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -153,11 +164,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     for path in (args.recordings, args.texts, *args.songs, *args.speech):
         if not path.exists():
             parser.error(f"there is no {path}")
-    args.compare = [[], *map(shlex.split, args.compare or [])]
-    for options in args.compare[1:]:
-        asked, default = (vars(make_parser(None).parse_args(given)) for given in (options, []))  # exits where wrong
-        if changed := [name for name in NAMING if asked[name] != default[name]]:
-            parser.error(f"--compare cannot take {', '.join(changed)}: results would have other names")
+    try:
+        args.compare = [[], *(checked(options) for options in args.compare or [])]
+    except ValueError as error:
+        parser.error(f"--compare: {error}")
     folders = sorted(path.name for path in args.recordings.iterdir() if path.is_dir())
     args.voices = args.voices or [name for name in folders if not name.startswith(".")]
     return args

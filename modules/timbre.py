@@ -24,7 +24,7 @@ RIDGE = 0.1  # of the mean variance of the units' channels
 LOUD_QUANTILE = 0.95  # of the levels of a piece's frames
 SOUNDING = 3.0  # nepers: a frame sounds down to so far below it
 FADE = 2.0  # nepers further down, nothing is changed
-MIN_FIT_SECONDS = 5.0  # of sounding recordings
+MIN_FIT_SECONDS = 5.0  # of recordings that sound and show a coefficient
 MAX_SCALE = 2.0  # of a coefficient that varies too little; one that varies more than in the recordings stays
 DOUBT_SECONDS = 0.5  # with known sounds of that length, shift and (as an exponent) scale are halved
 NEAR, FAR = 1.25, 2.0  # squared distance of units to their mean, over their variance: from known to unknown
@@ -38,6 +38,7 @@ class Timbres(NamedTuple):
     residual_variance: Tensor  # (S, Q) by which recordings vary more than what is expected of their units
     unit_mean: Tensor  # (S, D)
     unit_variance: Tensor  # (S, D)
+    fitted: Tensor  # (S, Q) 1 where the recordings show a coefficient often enough
 
     @classmethod
     def of_content(cls, content: Mapping[str, object], *, n_speakers: int, n_units: int, n_cepstra: int) -> "Timbres":
@@ -47,34 +48,36 @@ class Timbres(NamedTuple):
             ValueError: a tensor is missing, of another size, or not finite.
         """
         matrix, by_cepstrum, by_unit = (n_speakers, n_units, n_cepstra), (n_speakers, n_cepstra), (n_speakers, n_units)
-        sizes = dict(zip(cls._fields, (matrix, by_cepstrum, by_cepstrum, by_unit, by_unit), strict=True))
+        sizes = dict(zip(cls._fields, (matrix, by_cepstrum, by_cepstrum, by_unit, by_unit, by_cepstrum), strict=True))
         tensors = {name: value for name in cls._fields if isinstance(value := content.get(name), Tensor)}
         wrong = [name for name, size in sizes.items() if name not in tensors or tensors[name].shape != size]
         if wrong:
             raise ValueError(f"timbres of other sizes than those of the model: {', '.join(wrong)}")
         if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
             raise ValueError("timbres that are not finite")
+        if not all(bool((tensors[name] >= 0).all()) for name in ("residual_variance", "unit_variance")):
+            raise ValueError("timbres with negative variances")
         return cls(**{name: tensor.float() for name, tensor in tensors.items()})
 
     def has(self, speaker: int) -> bool:
         """Whether there were enough recordings of this speaker."""
-        return bool(self.unit_variance[speaker].any())
+        return bool(self.fitted[speaker].any())
 
     def expect(self, units: Tensor, shares: Tensor) -> "Expectation":
         """What is to be expected of units (F, D) sung by speakers with ``shares`` (F, S) that add up to 1."""
-        frames, n_cepstra = len(units), self.bias.shape[1]
-        cepstra, variance = (units.new_zeros(frames, n_cepstra) for _ in range(2))
-        coverage = units.new_zeros(frames)
+        size = len(units), self.bias.shape[1]
+        cepstra, variance, coverage = (units.new_zeros(size) for _ in range(3))
         for s in shares.any(dim=0).nonzero().flatten().tolist():
             if not self.has(s):  # who he is mixed with does not tell where the mix should be
                 return Expectation(cepstra, variance, torch.zeros_like(coverage))
             own = self.unit_variance[s]
             distance = ((units - self.unit_mean[s]).square() / (own + RIDGE * own.mean())).mean(dim=1)
-            counted = shares[:, s] * ((FAR - distance) / (FAR - NEAR)).clamp(0, 1)
-            cepstra = cepstra + counted[:, None] * (units @ self.weight[s] + self.bias[s])
-            variance = variance + counted[:, None] * self.residual_variance[s]
+            known = shares[:, s] * ((FAR - distance) / (FAR - NEAR)).clamp(0, 1)
+            counted = known[:, None] * self.fitted[s]
+            cepstra = cepstra + counted * (units @ self.weight[s] + self.bias[s])
+            variance = variance + counted * self.residual_variance[s]
             coverage = coverage + counted
-        total = coverage.clamp_min(1e-6)[:, None]
+        total = coverage.clamp_min(1e-6)
         return Expectation(cepstra / total, variance / total, coverage)
 
 
@@ -83,7 +86,7 @@ class Expectation(NamedTuple):
 
     cepstra: Tensor  # (F, Q)
     residual_variance: Tensor  # (F, Q)
-    coverage: Tensor  # (F,) 1 where they hold such sounds, 0 where they do not
+    coverage: Tensor  # (F, Q) 1 where they hold such sounds, 0 where they do not
 
 
 class TimbreFit:
@@ -103,26 +106,32 @@ class TimbreFit:
             chosen = rows[counts == count]
             self._products[count] = self._products.get(count, 0) + chosen.T @ chosen
 
-    @property
-    def n_frames(self) -> int:
-        return round(sum(float(products[0, 0]) for products in self._products.values()))
-
-    def solve(self) -> tuple[Tensor, ...]:
-        """The rows of `Timbres` for this speaker."""
+    def solve(self, min_frames: float) -> tuple[Tensor, ...]:
+        """The rows of `Timbres` for this speaker; zeros for coefficients that show in fewer frames."""
         n_units, size = self.n_units, 1 + self.n_units + self.n_cepstra
-        weight, bias, residual = torch.zeros(n_units, self.n_cepstra), torch.zeros(self.n_cepstra), []
-        for q in range(self.n_cepstra):
-            shown = [products for count, products in self._products.items() if count > q]
-            mean, covariance = _moments(sum(shown, torch.zeros(size, size, dtype=torch.float64)))
-            units, column = covariance[:n_units, :n_units], n_units + q
+        weight, bias = torch.zeros(n_units, self.n_cepstra), torch.zeros(self.n_cepstra)
+        residual, fitted = torch.zeros_like(bias), torch.zeros_like(bias)
+        counts = sorted(self._products)
+        first = 0
+        for i, count in enumerate(counts):  # those from ``first`` on show in the same frames
+            columns = slice(first, count)
+            first = count
+            products = sum((self._products[other] for other in counts[i:]), torch.zeros(size, size).double())
+            if products[0, 0] < min_frames:
+                break
+            mean, covariance = _moments(products)
+            units, across = covariance[:n_units, :n_units], covariance[:n_units, n_units:][:, columns]
             ridge = RIDGE * units.diagonal().mean().clamp_min(1e-12) * torch.eye(n_units, dtype=units.dtype)
-            solution = torch.linalg.solve(units + ridge, covariance[:n_units, column])
-            weight[:, q], bias[q] = solution.float(), float(mean[column] - mean[:n_units] @ solution)
+            solution = torch.linalg.solve(units + ridge, across)
+            weight[:, columns] = solution.float()
+            bias[columns] = (mean[n_units:][columns] - mean[:n_units] @ solution).float()
             # So that both together vary as recordings do; with the variance of the errors they would vary less.
-            residual.append(float(covariance[column, column] - solution @ (units @ solution)))
-        mean, covariance = _moments(sum(self._products.values(), torch.zeros(size, size, dtype=torch.float64)))
-        of_units = mean[:n_units].float(), covariance.diagonal()[:n_units].float()
-        return weight, bias, torch.tensor(residual).clamp_min(0), *of_units
+            explained = (solution * (units @ solution)).sum(dim=0)
+            residual[columns] = (covariance.diagonal()[n_units:][columns] - explained).clamp_min(0).float()
+            fitted[columns] = 1
+        mean, covariance = _moments(sum(self._products.values(), torch.zeros(size, size).double()))
+        unit_variance = covariance.diagonal()[:n_units].clamp_min(0)
+        return weight, bias, residual, mean[:n_units].float(), unit_variance.float(), fitted
 
 
 def _moments(products: Tensor) -> tuple[Tensor, Tensor]:
@@ -154,18 +163,18 @@ class TimbreMatch:
             cepstra = self.envelope.cepstra(mel)
             heard = self._sounding(cepstra, mel.shape[1]) == 1
             fit.add(units[heard], cepstra[heard], self.envelope.below_harmonics(f0)[heard] == 1)
-        rows = fit.solve()
-        enough = fit.n_frames * self.frame_seconds >= MIN_FIT_SECONDS
-        return rows if enough else tuple(torch.zeros_like(row) for row in rows)
+        return fit.solve(MIN_FIT_SECONDS / self.frame_seconds)
 
     def match(self, made: Tensor, f0: Tensor, expected: Expectation) -> Tensor:
         """A natural-log mel (F, M) with the envelope drawn to what is ``expected``, as loud as before.
 
-        ``f0`` (F,) Hz is that of ``made``.
+        ``f0`` (F,) Hz is that of ``made``. What is not finite is left as it is.
         """
+        if not bool(torch.isfinite(made).all()):
+            return made
         cepstra, shown = self.envelope.cepstra(made), self.envelope.below_harmonics(f0)
         sounding = self._sounding(cepstra, made.shape[1])
-        counted = (expected.coverage * (sounding == 1))[:, None] * (shown == 1)  # (F, Q)
+        counted = expected.coverage * (sounding == 1)[:, None] * (shown == 1)  # (F, Q)
         n_frames = counted.sum(dim=0)  # (Q,), as those below
 
         def mean_of(values: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from common.checkpoint import CheckpointError
 from common.diffusion_config import DIFFUSION, ENCODER_ALIASES, RECTIFIED_FLOW, DiffusionConfig, read_yaml
 from diffusion.loading import TIMBRES_KEY, base_voices, build_unit2mel, fit_base, load_state, read_timbres
 from diffusion.unit2mel import seeded_noise
+from modules.timbre import Timbres
 from pipeline.base_voices import choose_voices
 from pipeline.dataset import VALIDATION_CLIPS
 from pipeline.diffusion_checkpoints import BASE, model_path, newest_step, read_moments, save
@@ -190,7 +191,8 @@ class DiffusionTask:
                 f"cannot resume from {path}: {error}\n  No file was changed. To go on, put back a good file, or the"
                 " configuration it was trained with; to start anew, set env.expdir to another folder."
             ) from None
-        self.model.timbres = read_timbres(extra, self.config, where=path, n_mels=self.n_mels)
+        if self.model.timbres is None:  # what was fitted since is not lost where training goes back to a checkpoint
+            self.model.timbres = self._timbres_of(path, extra)
         if extra.get("scaler"):
             self.updater.scaler.load_state_dict(extra["scaler"])
         # Files of other tools tell the step alone.
@@ -201,6 +203,14 @@ class DiffusionTask:
         )
         logger.info("resuming from %s: step %d, epoch %d", path, at.step, at.epoch)
         return at
+
+    def _timbres_of(self, path: Path, extra: Mapping[str, Any]) -> Timbres | None:
+        """Those of a checkpoint, where it was trained with the same speakers."""
+        timbres = read_timbres(extra, self.config, where=path, n_mels=self.n_mels)
+        if timbres is not None and self._config_of(path, extra).get("spk") != self.config.spk:
+            logger.warning("%s was trained with other speakers: its timbres are left out", path)
+            return None
+        return timbres
 
     def load_base(self, path: Path, recordings: MelDataset) -> None:
         """Start from the base model at ``path`` where it is there, else from nothing.

@@ -100,7 +100,7 @@ def _mel_format(config: DiffusionConfig) -> MelFormat | None:
     try:
         return vocoder_format(config)
     except FileNotFoundError as error:
-        logger.warning("mels are taken as they are, of %d bands, and no timbres are fitted: %s", N_MELS, error)
+        logger.warning("mels are taken as they are, of %d bands, and timbres are not fitted: %s", N_MELS, error)
         return None
 
 

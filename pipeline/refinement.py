@@ -202,21 +202,19 @@ class Refiner:
         if not self._shaper.timbre_share(options):
             return
         timbres, ids = self.model.timbres, self._speaker_ids(voice)
-        unknown = [
-            voice.speaker_name(speaker_id)
-            for speaker_id in speaker_ids
-            if timbres is not None and not timbres.has(0 if ids is None else ids[speaker_id])
-        ]
         if timbres is None:
             lack = "the diffusion model holds no timbres, as those of other tools and older ones of this project"
-            advice = "train it on for a step: python train_diff.py"
+            advice = "train it on, python train_diff.py writes them with its next checkpoint"
         else:
+            rows = {voice.speaker_name(i): 0 if ids is None else ids[i] for i in speaker_ids}
+            unknown = [name for name, row in rows.items() if not timbres.has(row)]
+            if not unknown:
+                return
             lack = f"the diffusion model does not hold the timbre of {', '.join(unknown)}"
             advice = "train it on more recordings of theirs"
-        if (timbres is None or unknown) and options.timbre_match:
+        if options.timbre_match:
             raise ValueError(f"--timbre_match is not possible: {lack}; {advice}")
-        if timbres is None or unknown:
-            self._say(f"infer.timbre_match has no effect there: {lack}")
+        self._say(f"infer.timbre_match has no effect: {lack}; {advice}")
 
     def _shares(self, singer: Tensor | None, made: Tensor) -> Tensor:
         """Of each speaker of this model in each frame of ``made``: (B, F, S)."""

@@ -3,7 +3,6 @@
 import logging
 import random
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -23,20 +22,18 @@ MAX_SECONDS = 600.0  # of each speaker, drawn from all of his clips
 
 def fit_timbres(recordings: MelDataset, mel_format: MelFormat) -> Timbres:
     """Of all speakers of the configuration; of those without enough recordings zeros, which is logged."""
-    data, frame_seconds = recordings.config.data, mel_format.hop_length / mel_format.sample_rate
+    config, frame_seconds = recordings.config, mel_format.hop_length / mel_format.sample_rate
+    logger.info("fitting the timbres of %d speakers, for conversions", len(config.spk))
     match = TimbreMatch(SpectralEnvelope(mel_format.centres), frame_seconds=frame_seconds)
-    clips: dict[int, list[int]] = {speaker: [] for speaker in range(recordings.config.model.n_spk)}
+    clips: dict[int, list[int]] = {speaker: [] for speaker in range(config.model.n_spk)}
     for index in range(len(recordings)):
-        clips[recordings.config.spk[recordings.speaker(index)]].append(index)
-    rows = []
+        clips[config.spk[recordings.speaker(index)]].append(index)
+    limit, rows = int(MAX_SECONDS / frame_seconds), []
     for own in clips.values():
-        random.Random(recordings.config.train.seed).shuffle(own)
-        limit = int(MAX_SECONDS / frame_seconds)
-        rows.append(match.fit(_read(recordings, own, limit), n_units=data.encoder_out_channels))
+        random.Random(config.train.seed).shuffle(own)
+        rows.append(match.fit(_read(recordings, own, limit), n_units=config.data.encoder_out_channels))
     timbres = Timbres(*(torch.stack(tensors) for tensors in zip(*rows, strict=True)))
-    short = [name for name, speaker in recordings.config.spk.items() if not timbres.has(speaker)]
-    logger.info("fitted the timbres of %d speakers, for conversions", len(recordings.config.spk) - len(short))
-    if short:
+    if short := [name for name, speaker in config.spk.items() if not timbres.has(speaker)]:
         logger.warning("too few recordings to know a timbre, which timbre match needs: %s", ", ".join(short))
     return timbres
 
@@ -46,7 +43,7 @@ def _read(recordings: MelDataset, indices: list[int], limit: int) -> Iterator[tu
     mode = recordings.config.data.unit_interpolate_mode
     for index in indices:
         clip, n = recordings.clips[index], recordings.n_frames[index]
-        units = resize_units(read_clean_units(Path(clip))[0].float(), n, mode).T
+        units = resize_units(read_clean_units(clip)[0], n, mode).T
         yield units, torch.from_numpy(read_mel(clip)[:n]), torch.from_numpy(read_f0(clip)[0][:n])
         limit -= n
         if limit <= 0:

@@ -114,7 +114,10 @@ def test_the_benchmark_compares_options(tmp_path: Path, monkeypatch: pytest.Monk
         ("results/0", []),
         ("results/1", ["--articulation", "0", "-ft", "0.1"]),
     ]
-    for wrong, message in (("-t 3", "cannot take trans"), ("--articulation", "expected one argument")):
+    for wrong, message in (
+        *(("-t 3", "cannot compare trans"), ("--articulation", "expected one argument")),
+        *(("--timbre_match 2", "must lie between 0 and 1"), ("--seed '3", "No closing quotation")),
+    ):
         with pytest.raises(SystemExit):
             embedded.parse_args([*command, f"--compare={wrong}"])
         assert message in capsys.readouterr().err

@@ -118,6 +118,7 @@ def test_a_refiner_is_handed_on_without_the_places_it_came_from(refiner_folder: 
         "residual_variance": torch.ones(18, 20),
         "unit_mean": torch.zeros(18, 256),
         "unit_variance": torch.ones(18, 256),
+        "fitted": torch.ones(18, 20),
     }
     weights = {key: value.float() for key, value in state.items()}
     torch.save({"global_step": 7, "model": weights, "timbres": timbres}, tmp_path / "model_7.pt")

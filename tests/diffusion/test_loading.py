@@ -143,7 +143,7 @@ def test_timbres_of_another_model(tmp_path, caplog):
     """The model is good without them."""
     path = write(tmp_path)
     content = torch.load(path, weights_only=True)
-    shapes = ((2, 60, 20), (2, 20), (2, 20), (2, 60), (2, 60))
+    shapes = ((2, 60, 20), (2, 20), (2, 20), (2, 60), (2, 60), (2, 20))
     timbres = {name: torch.ones(shape) for name, shape in zip(Timbres._fields, shapes, strict=True)}
     torch.save(content | {"timbres": timbres}, path)
     assert diffusion.load_unit2mel(path, device="cpu").timbres.has(1)

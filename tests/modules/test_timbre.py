@@ -73,8 +73,8 @@ def test_the_regression_is_that_of_least_squares() -> None:
     fit = TimbreFit(N_UNITS, Q)
     for part in (slice(0, 100), slice(100, 400)):
         fit.add(units[part], cepstra[part], torch.ones_like(cepstra[part], dtype=torch.bool))
-    weight, bias, residual, mean, variance = fit.solve()
-    assert fit.n_frames == 400
+    weight, bias, residual, mean, variance, known = fit.solve(400)
+    assert bool((known == 1).all()) and not any(row.any() for row in fit.solve(401)[:3])
     torch.testing.assert_close(mean, units.mean(dim=0))
     torch.testing.assert_close(variance, units.var(dim=0, correction=0), atol=1e-4, rtol=1e-4)
     from_mean, of_units = cepstra - cepstra.mean(dim=0), units - units.mean(dim=0)
@@ -95,6 +95,18 @@ def test_high_notes_teach_what_shows_in_them() -> None:
     torch.testing.assert_close(both.residual_variance, low.residual_variance, atol=0.05, rtol=0.1)
 
 
+def test_who_recorded_high_notes_says_nothing_of_what_they_hide() -> None:
+    """A soprano sings a low song: coefficients that her recordings do not show, or hardly, stay as they were made."""
+    ours, high = singer(2), pitch(hz=HIGH)
+    hidden = ENVELOPE.below_harmonics(high)[0] < 1
+    made, units = sing(*singer(3), noise(N_FRAMES, N_UNITS, seed=4)), noise(N_FRAMES, N_UNITS, seed=4)
+    high[:10] = LOW
+    timbres = fitted(ours, f0=high)
+    assert timbres.has(0) and torch.equal(timbres.fitted[0] == 0, hidden)
+    change = (ENVELOPE.cepstra(matched(timbres, made, units)) - ENVELOPE.cepstra(made)).abs().mean(dim=0)
+    assert float(change[hidden].max()) < 1e-3 < float(change[1:][~hidden[1:]].min())
+
+
 def test_too_few_recordings_tell_nothing() -> None:
     units = noise(N_FRAMES, N_UNITS)
     mel = sing(*singer(2), units)
@@ -106,6 +118,13 @@ def test_too_few_recordings_tell_nothing() -> None:
     assert not any(row.any() for row in silent)
 
 
+def test_numbers_that_are_none_stay_where_they_are() -> None:
+    timbres, units = fitted(singer(2)), noise(600, N_UNITS, seed=4)
+    made = sing(*singer(3), units)
+    made[5, 3] = torch.nan
+    assert torch.equal(matched(timbres, made, units).isnan(), made.isnan())
+
+
 def test_what_a_file_holds_is_checked() -> None:
     timbres = fitted(singer(2))
     sizes = {"n_speakers": 1, "n_units": N_UNITS, "n_cepstra": Q}
@@ -115,12 +134,13 @@ def test_what_a_file_holds_is_checked() -> None:
     for wrong, message in (
         (content | {"weight": torch.zeros(1, N_UNITS + 1, Q)}, "other sizes than those of the model: weight"),
         (content | {"bias": None, "unit_mean": torch.zeros(N_UNITS)}, "bias, unit_mean"),
-        ({}, "weight, bias, residual_variance, unit_mean, unit_variance"),
+        ({}, "weight, bias, residual_variance, unit_mean, unit_variance, fitted"),
         (content | {"bias": torch.full((1, Q), torch.nan)}, "not finite"),
+        (content | {"residual_variance": torch.full((1, Q), -1.0)}, "negative variances"),
     ):
         with pytest.raises(ValueError, match=message):
             Timbres.of_content(wrong, **sizes)
-    with pytest.raises(ValueError, match="weight, bias, residual_variance$"):
+    with pytest.raises(ValueError, match="weight, bias, residual_variance, fitted$"):
         Timbres.of_content(content, **sizes | {"n_cepstra": Q + 1})
 
 

@@ -176,7 +176,7 @@ def test_a_checkpoint_holds_the_timbres_of_its_speakers(in_tmp, monkeypatch, cap
     assert "too few recordings to know a timbre, which timbre match needs: anna, bob" in caplog.text
     monkeypatch.setattr(timbre, "MIN_FIT_SECONDS", 0.2)
     go(max_steps=2)
-    assert "fitted the timbres of 2 speakers" in caplog.text
+    assert "fitting the timbres of 2 speakers" in caplog.text
     timbres = load_unit2mel(LOGS / "model_2.pt", device="cpu", n_mels=N_MELS).timbres
     assert timbres.weight.shape == (2, 60, N_MELS) and timbres.has(0) and timbres.has(1)
     # Where bands lie is not known on a machine without the vocoder: what was fitted stays.
@@ -185,6 +185,15 @@ def test_a_checkpoint_holds_the_timbres_of_its_speakers(in_tmp, monkeypatch, cap
     go(max_steps=3)
     stored = torch.load(LOGS / "model_3.pt", weights_only=True)["timbres"]
     assert all(torch.equal(stored[name], tensor) for name, tensor in timbres._asdict().items())
+    task = base_task()
+    task.restore()
+    assert torch.equal(task.model.timbres.bias, timbres.bias)
+    task.model.timbres = fresh = timbres._replace(bias=timbres.bias + 1)
+    task.restore()  # as when training goes back from a loss that is not finite
+    assert task.model.timbres is fresh
+    swapped = base_task(spk={"bob": 0, "anna": 1})
+    swapped.restore()
+    assert swapped.model.timbres is None and "trained with other speakers: its timbres are left out" in caplog.text
 
 
 def test_timbres_are_of_some_clips_of_each_speaker(in_tmp, monkeypatch):
@@ -466,7 +475,7 @@ def test_without_weights_of_the_vocoder_audio_is_left_out_with_a_line(in_tmp, ca
 def test_without_a_vocoder_mels_are_taken_as_they_are(in_tmp, caplog):
     with pytest.raises(DatasetError, match="has mels of 16 bands, those of the vocoder have 128"):
         go(changes={"vocoder": {"ckpt": "nowhere/model"}})
-    assert "mels are taken as they are, of 128 bands, and no timbres are fitted: no " in caplog.text
+    assert "mels are taken as they are, of 128 bands, and timbres are not fitted: no " in caplog.text
 
 
 # ---- the command line

@@ -32,6 +32,7 @@ def with_timbres(model: Path, *, speakers: tuple[int, ...] = (0, 1)) -> None:
         "residual_variance": torch.rand(2, N_MELS, generator=draw),
         "unit_mean": torch.zeros(2, 60),
         "unit_variance": torch.full((2, 60), 100.0),
+        "fitted": torch.ones(2, N_MELS),
     }
     for rows in timbres.values():
         rows[[speaker for speaker in (0, 1) if speaker not in speakers]] = 0
@@ -224,7 +225,7 @@ def test_a_timbre_that_is_not_known(folder: Path, tmp_path: Path, caplog: pytest
     unknown = Converter(None, None, device="cpu", files=ToolFiles(*paths))
     for _ in range(2):
         plain = unknown.convert(SONG[:20000], options(**asked))
-    assert caplog.text.count("infer.timbre_match has no effect there: the diffusion model holds no timbres") == 1
+    assert caplog.text.count("infer.timbre_match has no effect: the diffusion model holds no timbres") == 1
     assert np.array_equal(plain, unknown.convert(SONG[:20000], options(**asked, timbre_match=0.0)))
     with pytest.raises(ValueError, match=r"--timbre_match is not possible.*no timbres.*train_diff\.py"):
         unknown.prepare(options(**asked, timbre_match=0.5), [Target(1, 0.0)])
@@ -237,7 +238,7 @@ def test_a_timbre_that_is_not_known(folder: Path, tmp_path: Path, caplog: pytest
     for singing in ({"speaker": "bob"}, {"speaker_mix": even}):
         plain = one.convert(SONG[:20000], options(**asked, timbre_match=0.0, **singing))
         assert np.allclose(one.convert(SONG[:20000], options(**asked, **singing)), plain, atol=1e-5)
-    assert "no effect there: the diffusion model does not hold the timbre of bob" in caplog.text
+    assert "no effect: the diffusion model does not hold the timbre of bob" in caplog.text
 
 
 def test_the_vocoder_shifts_the_pitch_where_it_can(folder: Path, tmp_path: Path, converter: Converter) -> None:
