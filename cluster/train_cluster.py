@@ -8,9 +8,8 @@ import logging
 import sys
 from pathlib import Path
 
-sys.path.insert(
-    0, str(Path(__file__).resolve().parent.parent)
-)  # `python cluster/train_cluster.py`, as in 4.1, finds cluster/ alone
+# 4.1 runs it as `python cluster/train_cluster.py`; Python then looks for modules in cluster/ and not beside it.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from common.logs import run_script, setup_logging  # noqa: E402
 

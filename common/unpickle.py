@@ -1,9 +1,9 @@
 """Reads torch files (zip, or those of before torch 1.6), plain pickles and .npy files without running what is in them.
 
 ``torch.load(weights_only=True)`` refuses files that name classes of other projects, as the encoder checkpoints of
-fairseq do, and ``weights_only=False`` runs whatever they say. Here foreign objects arrive as ``InertObject``, a file
-that would call code raises ``UnsafePickleError``, and a damaged one a ValueError that names it; no size that a file
-claims is believed before the data are seen to be there.
+fairseq do, and ``weights_only=False`` runs whatever they say; neither is called here. Foreign objects arrive as
+``InertObject``, a file that would call code raises ``UnsafePickleError``, and a damaged one a ValueError that names it;
+no size that a file claims is believed before the data are seen to be there.
 """
 
 import io
@@ -27,7 +27,9 @@ __all__ = ["InertObject", "UnsafePickleError", "read_file", "read_npy"]
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first object of a torch file that is no zip
 ZIP_START = b"PK\x03\x04"
-# What the standard library, numpy and torch raise when they are handed damaged data.
+# What the standard library, numpy and torch raise when they are handed damaged data. So many, because there is no size,
+# name or offset in a file that cannot be wrong (mutated files of the tests meet most of them), and whoever reads the
+# file has to be told which one it is. Kind and text of the error stay in the message, so that a fault of ours shows.
 DAMAGE = (
     *(ArithmeticError, AttributeError, EOFError, IndexError, KeyError, MemoryError, NotImplementedError),
     *(OSError, RuntimeError, SyntaxError, TypeError, ValueError),
