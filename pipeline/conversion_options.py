@@ -1,10 +1,12 @@
 """How a song is converted: the options, and what follows from them for its pieces and its features."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from common.diffusion_config import InferSection
 from models import INFER_SEED
 from modules.f0 import CONFIDENT, F0_MAX, F0_MIN, SEARCHING
 from pipeline import pieces
@@ -113,6 +115,12 @@ class ConversionOptions:
     @property
     def mixes_units(self) -> bool:
         return self.cluster_infer_ratio > 0
+
+    def over(self, infer: InferSection) -> InferSection:
+        """Section infer of diffusion.yaml, with what is asked for here in its place."""
+        asked: dict[str, Any] = {"method": self.sampler}
+        asked |= {name: getattr(self, name) for name in ("speedup", "temperature", "articulation", "timbre_match")}
+        return replace(infer, **{name: value for name, value in asked.items() if value is not None})
 
     def without_effect(self, *, f0_given: bool = False) -> Iterator[str]:
         """A line for each option that was set, and that nothing comes of because of the others.

@@ -11,21 +11,20 @@ from common.diffusion_config import InferSection
 from modules.articulation import Articulation
 from modules.spectral_envelope import SpectralEnvelope
 from modules.timbre import TimbreMatch, Timbres
-from pipeline.conversion_options import ConversionOptions
 from pipeline.piece_batch import PieceBatch
 from vdecoder.vocoder import Vocoder
 
 
 class EnvelopeShaper:
-    """Both, by the shares that the options name, or else the configuration.
+    """Both, by the shares of a section infer.
 
     Args:
         timbres: of the speakers of the diffusion model, where it holds them.
         vocoder: whose mels they are.
     """
 
-    def __init__(self, infer: InferSection, timbres: Timbres | None, vocoder: Vocoder) -> None:
-        self.infer, self.timbres, self.vocoder = infer, timbres, vocoder
+    def __init__(self, timbres: Timbres | None, vocoder: Vocoder) -> None:
+        self.timbres, self.vocoder = timbres, vocoder
         mel = vocoder.mel_format
         envelope, frame_seconds = SpectralEnvelope(mel.centres), mel.hop_length / mel.sample_rate
         self._articulation = Articulation(envelope, frame_seconds=frame_seconds)
@@ -39,25 +38,20 @@ class EnvelopeShaper:
         f0: Tensor,
         *,
         shares: Tensor,
-        options: ConversionOptions,
+        infer: InferSection,
     ) -> Tensor:
         """Mels (B, F, M) made of ``units`` (B, F, D) and f0 (B, F), by speakers with ``shares`` (B, F, S)."""
-        articulated = self._articulated(made, batch, f0, options)
-        share = self.timbre_share(options)
-        if not share or self.timbres is None:
+        articulated = self._articulated(made, batch, f0, infer.articulation)
+        if not infer.timbre_match or self.timbres is None:
             return articulated
         matched = articulated.clone()
         for i, n in enumerate(batch.lengths):
             expected = self.timbres.expect(units[i, :n], shares[i, :n])
             matched[i, :n] = self._timbre_match.match(articulated[i, :n], f0[i, :n], expected)
-        return torch.lerp(articulated, matched, share)
+        return torch.lerp(articulated, matched, infer.timbre_match)
 
-    def timbre_share(self, options: ConversionOptions) -> float:
-        return self.infer.timbre_match if options.timbre_match is None else options.timbre_match
-
-    def _articulated(self, made: Tensor, batch: PieceBatch, f0: Tensor, options: ConversionOptions) -> Tensor:
+    def _articulated(self, made: Tensor, batch: PieceBatch, f0: Tensor, share: float) -> Tensor:
         """Mels (B, F, M), the fast changes of their envelopes drawn to those of the recordings."""
-        share = self.infer.articulation if options.articulation is None else options.articulation
         if not share:
             return made
         carried = made.clone()

@@ -62,7 +62,7 @@ class Refiner:
         n_mels = vocoder_format(self.config, ckpt).n_mels
         self.model = load_unit2mel(model_path, config_path, device, n_mels=n_mels)
         self.vocoder: Vocoder = build_vocoder(kind, vocoder_path(ckpt), device)
-        self._shaper = EnvelopeShaper(self.config.infer, self.model.timbres, self.vocoder)
+        self._shaper = EnvelopeShaper(self.model.timbres, self.vocoder)
         self._said: set[str] = set()
 
     def check(self, voice: Voice, options: ConversionOptions, speaker_ids: Collection[int]) -> None:
@@ -101,13 +101,8 @@ class Refiner:
 
     def plan(self, options: ConversionOptions) -> Plan:
         """How its mels are sampled; see `diffusion.decoder.MelDecoder.plan`, also for what it raises."""
-        infer = self.config.infer
-        return self.model.plan(
-            method=options.sampler or infer.method,
-            speedup=options.speedup or infer.speedup,
-            k_step=options.k_step,
-            shallow=not options.only_diffusion,
-        )
+        infer, shallow = options.over(self.config.infer), not options.only_diffusion
+        return self.model.plan(method=infer.method, speedup=infer.speedup, k_step=options.k_step, shallow=shallow)
 
     def refine(  # noqa: PLR0913  the piece, who sings, and what was sung so far
         self,
@@ -144,10 +139,10 @@ class Refiner:
         singer = self._speakers(speaker, self._speaker_ids(voice))
         cond = self.model.condition(units, f0.unsqueeze(2), volume.unsqueeze(2), spk_id=singer)
         lengths = torch.tensor(batch.lengths, device=self.device) if len(batch.lengths) > 1 else None
-        temperature = self.config.infer.temperature if options.temperature is None else options.temperature
-        draw = seeded_noise(options.seed, batch.lengths, temperature=temperature)
+        infer = options.over(self.config.infer)
+        draw = seeded_noise(options.seed, batch.lengths, temperature=infer.temperature)
         made = self.model.infer(cond, plan, gt_spec=mels, lengths=lengths, draw=draw)
-        made = self._shaper.shape(made, batch, units, f0, shares=self._shares(singer, made), options=options)
+        made = self._shaper.shape(made, batch, units, f0, shares=self._shares(singer, made), infer=infer)
         sung_f0 = f0 * 2 ** (options.keyshift / 12)
         return [
             self.vocoder.infer(
@@ -199,7 +194,7 @@ class Refiner:
 
     def _check_timbre(self, voice: Voice, options: ConversionOptions, speaker_ids: Collection[int]) -> None:
         """Whether the timbre of those who will sing is known, where it is to be matched."""
-        if not self._shaper.timbre_share(options):
+        if not options.over(self.config.infer).timbre_match:
             return
         timbres, ids = self.model.timbres, self._speaker_ids(voice)
         if timbres is None:
