@@ -156,7 +156,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--compare",
         action="append",
         metavar="OPTIONS",
-        help="sing with these of inference_main.py too; may be repeated",
+        help='sing with these of inference_main.py too, such as --compare="-ft 0.1"; may be repeated',
     )
     args = parser.parse_args(argv)
     args.recordings, args.texts = args.recordings.absolute(), args.texts.absolute()

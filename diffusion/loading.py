@@ -125,7 +125,9 @@ def read_timbres(
             raise ValueError(f"a {type(content).__name__} in the place of timbres")
         return Timbres.of_content(content, **sizes, n_cepstra=min(CEPSTRA, n_mels))
     except ValueError as error:
-        logger.warning("%s: left out: %s", where, error)
+        logger.warning(
+            "%s: %s; they are left out, and python train_diff.py fits them anew when it goes on", where, error
+        )
         return None
 
 

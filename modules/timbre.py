@@ -45,7 +45,7 @@ class Timbres(NamedTuple):
         """From a table of these tensors, of any precision, as a checkpoint holds it.
 
         Raises:
-            ValueError: a tensor is missing, of another size, or not finite.
+            ValueError: a tensor is missing, of another size, or not finite; a variance is negative.
         """
         matrix, by_cepstrum, by_unit = (n_speakers, n_units, n_cepstra), (n_speakers, n_cepstra), (n_speakers, n_units)
         sizes = dict(zip(cls._fields, (matrix, by_cepstrum, by_cepstrum, by_unit, by_unit, by_cepstrum), strict=True))

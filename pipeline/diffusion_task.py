@@ -208,7 +208,9 @@ class DiffusionTask:
         """Those of a checkpoint, where it was trained with the same speakers."""
         timbres = read_timbres(extra, self.config, where=path, n_mels=self.n_mels)
         if timbres is not None and self._config_of(path, extra).get("spk") != self.config.spk:
-            logger.warning("%s was trained with other speakers: its timbres are left out", path)
+            logger.warning(
+                "%s is of other speakers: its timbres are left out; with the vocoder they are fitted anew", path
+            )
             return None
         return timbres
 

@@ -23,7 +23,7 @@ MAX_SECONDS = 600.0  # of each speaker, drawn from all of his clips
 def fit_timbres(recordings: MelDataset, mel_format: MelFormat) -> Timbres:
     """Of all speakers of the configuration; of those without enough recordings zeros, which is logged."""
     config, frame_seconds = recordings.config, mel_format.hop_length / mel_format.sample_rate
-    logger.info("fitting the timbres of %d speakers, for conversions", len(config.spk))
+    logger.info("fitting timbres for conversions: %s", ", ".join(config.spk))
     match = TimbreMatch(SpectralEnvelope(mel_format.centres), frame_seconds=frame_seconds)
     clips: dict[int, list[int]] = {speaker: [] for speaker in range(config.model.n_spk)}
     for index in range(len(recordings)):

@@ -148,8 +148,11 @@ def test_timbres_of_another_model(tmp_path, caplog):
     torch.save(content | {"timbres": timbres}, path)
     assert diffusion.load_unit2mel(path, device="cpu").timbres.has(1)
     for wrong, message in (
-        (timbres | {"bias": torch.ones(3, 20)}, "left out: timbres of other sizes than those of the model: bias"),
-        ([1.0], "left out: a list in the place of timbres"),
+        (
+            timbres | {"bias": torch.ones(3, 20)},
+            "timbres of other sizes than those of the model: bias; they are left out, and python train_diff.py",
+        ),
+        ([1.0], "a list in the place of timbres; they are left out"),
     ):
         torch.save(content | {"timbres": wrong}, path)
         assert diffusion.load_unit2mel(path).timbres is None

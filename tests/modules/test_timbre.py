@@ -188,7 +188,7 @@ def test_a_scale_has_limits() -> None:
     """What hardly moves is moved twice as much at most, and what moves more than the singer does stays."""
     weight, bias = singer(2)
     timbres, units = fitted((weight, bias)), noise(N_FRAMES, N_UNITS, seed=4)
-    steady, wild = (ENVELOPE.mel(scale * noise(N_FRAMES, Q) * torch.ones(Q) + bias) for scale in (0.01, 3.0))
+    steady, wild = (ENVELOPE.mel(scale * noise(N_FRAMES, Q) + bias) for scale in (0.01, 3.0))
     for mel, low, high in ((steady, 0.95 * MAX_SCALE, MAX_SCALE), (wild, 0.99, 1.01)):
         ratio = ENVELOPE.cepstra(matched(timbres, mel, units)).std(dim=0) / ENVELOPE.cepstra(mel).std(dim=0)
         assert low < float(ratio[1:].min()) and float(ratio[1:].max()) < high
