@@ -5,11 +5,11 @@
 
 Every voice is trained alone, from the base of the preset, for --minutes, by the scripts of the road (demo/road.py), and
 sings every song by the refiner alone. --preset small is the encoder cepstral, from nothing. Columns, as in evaluate.py:
-f0 of song and result, by Praat and by the tracker `auto`; likeness of the result to the target and to the song's
-singer; sound quality. Length: whether the result has as many samples as the song. Pauses: the loudest 50 ms of the
-result where the song is 60 dB below its peak for at least 0.3 s, in dB below the result's peak. The second table is of
-sentences of one speaker, converted: words that pocketsphinx hears wrongly, and what the same number is of the
-recordings.
+f0 of song and result, by Praat and by the tracker `auto` (gross: frames more than 20 % off; fine: RMSE of the others);
+likeness of the result to the target and to the song's singer; sound quality. Length: whether the result has as many
+samples as the song. Pauses: the loudest 50 ms of the result where the song is 60 dB below its peak for at least 0.3 s,
+in dB below the result's peak. The second table is of sentences of one speaker, converted: words that pocketsphinx hears
+wrongly, and what the same number is of the recordings.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from pipeline.measures import BY_KEY, Row
 
 RATE = 44100
 WORK = Path("logs/benchmark")
-PITCH = ("f0_correlation", "f0_rmse_cents", "off_pitch")
+PITCH = ("f0_correlation", "f0_rmse_cents", "gross_pitch_error", "fine_cents")
 JUDGES = {"pm": "Praat", "auto": "auto"}
 REST = ("to_target", "to_source", "quality")
 BASES = {"embedded": Path("pretrain/embedded/refiner")}  # by preset

@@ -11,7 +11,7 @@ from dataclasses import astuple, dataclass, fields
 
 import numpy as np
 
-from pipeline.pitch_comparison import GROSS_CENTS
+from pipeline.pitch_comparison import OFF_PITCH_CENTS
 
 OCTAVE = 1200.0  # cents
 
@@ -45,10 +45,10 @@ def score(truth: np.ndarray, f0: np.ndarray, uv: np.ndarray) -> PitchScore:
     cents = np.full(len(truth), np.inf)
     heard = voiced & (f0 > 0)
     cents[heard] = OCTAVE * np.log2(f0[heard] / truth[heard])
-    right = np.abs(cents) <= GROSS_CENTS
+    right = np.abs(cents) <= OFF_PITCH_CENTS
     octaves = np.zeros(len(truth))
     octaves[heard] = np.rint(cents[heard] / OCTAVE)
-    octave_off = heard & (octaves != 0) & (np.abs(np.where(heard, cents, 0.0) - OCTAVE * octaves) <= GROSS_CENTS)
+    octave_off = heard & (octaves != 0) & (np.abs(np.where(heard, cents, 0.0) - OCTAVE * octaves) <= OFF_PITCH_CENTS)
     return PitchScore(
         accuracy=_share(right, voiced),
         octave_errors=_share(octave_off, voiced),

@@ -84,7 +84,14 @@ class Evaluator:
         row.remarks += pair.remarks + _lengths(len(source), len(result))
         heard = _Heard(pair, source, result)
         groups: dict[Callable[[_Heard], dict[str, float]], tuple[str, ...]] = {
-            self._pitch: ("f0_correlation", "f0_rmse_cents", "off_pitch", "gross_pitch_error", "voicing_error"),
+            self._pitch: (
+                "f0_correlation",
+                "f0_rmse_cents",
+                "off_pitch",
+                "gross_pitch_error",
+                "fine_cents",
+                "voicing_error",
+            ),
             self._loudness: ("loudness_correlation",),
             self._to_target: ("to_target",),
             self._to_source: ("to_source",),
@@ -116,6 +123,7 @@ class Evaluator:
             "f0_rmse_cents": found.rmse_cents,
             "off_pitch": found.off_pitch,
             "gross_pitch_error": found.gross_pitch_error,
+            "fine_cents": found.fine_cents,
             "voicing_error": found.voicing_error,
         }
 

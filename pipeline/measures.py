@@ -34,6 +34,7 @@ MEASURES = (
     Measure(
         "gross_pitch_error", "gross", "lower", "{:.1%}".format, "voiced frames more than 20 % off: octaves, mostly"
     ),
+    Measure("fine_cents", "fine", "lower", "{:.0f} ct".format, "f0 RMSE of the frames that are not gross errors"),
     Measure("voicing_error", "voicing", "lower", "{:.1%}".format, "frames where only one of the two is voiced"),
     Measure("loudness_correlation", "loudness", "", "{:.3f}".format, "Pearson's of the level in dB, 50 ms windows"),
     Measure("to_target", "to target", "higher", "{:.2f}".format, "cosine of speaker embeddings: the voice asked for"),

@@ -1,8 +1,9 @@
 """How well a conversion keeps the melody of its source.
 
 Gross pitch error and voicing decision error are those of Nakatani et al. 2008 ("A method for fundamental frequency
-estimation and voicing decision") and Chu and Alwan 2009 ("Reducing f0 frame error of f0 tracking algorithms"); what is
-off pitch by half a semitone is what melody extraction counts as wrong (Poliner et al. 2007).
+estimation and voicing decision") and Chu and Alwan 2009 ("Reducing f0 frame error of f0 tracking algorithms"), whose
+fine pitch error is a standard deviation where ours is a root mean square; what is off pitch by half a semitone is what
+melody extraction counts as wrong (Poliner et al. 2007).
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from modules import f0 as f0_predictors
 if TYPE_CHECKING:
     from modules.f0.predictor import F0Predictor
 
-GROSS_CENTS = 50.0  # half a semitone: the usual limit between a right and a wrong pitch
+OFF_PITCH_CENTS = 50.0  # half a semitone: the usual limit between a right and a wrong pitch
 GROSS_SHARE = 0.2  # of the expected f0: beyond it a pitch is another one, such as the octave
 
 
@@ -26,8 +27,9 @@ class PitchComparison:
 
     correlation: float  # Pearson's, of log f0; NaN where one of the two is a single note
     rmse_cents: float
-    off_pitch: float  # share of frames more than GROSS_CENTS apart
+    off_pitch: float  # share of frames more than OFF_PITCH_CENTS apart
     gross_pitch_error: float  # share of frames more than GROSS_SHARE apart
+    fine_cents: float  # RMSE of the frames that are not; NaN where all are. A few octaves decide rmse_cents.
     voicing_error: float  # share of all frames where only one of the two is voiced
     voiced_frames: int
 
@@ -75,12 +77,14 @@ def compare_pitch(source: PitchTrack, result: PitchTrack, *, transpose: float = 
     expected = np.log2(source.f0[:n_frames][both]) + transpose / 12
     got = np.log2(result.f0[:n_frames][both])
     cents = 1200 * (got - expected)
+    gross = np.abs(2 ** (cents / 1200) - 1) > GROSS_SHARE
     moves = min(np.ptp(expected), np.ptp(got)) > 1e-6  # octaves
     return PitchComparison(
         correlation=float(np.corrcoef(expected, got)[0, 1]) if moves else float("nan"),
         rmse_cents=float(np.sqrt(np.mean(cents**2))),
-        off_pitch=float(np.mean(np.abs(cents) > GROSS_CENTS)),
-        gross_pitch_error=float(np.mean(np.abs(2 ** (cents / 1200) - 1) > GROSS_SHARE)),
+        off_pitch=float(np.mean(np.abs(cents) > OFF_PITCH_CENTS)),
+        gross_pitch_error=float(np.mean(gross)),
+        fine_cents=float("nan") if gross.all() else float(np.sqrt(np.mean(cents[~gross] ** 2))),
         voicing_error=float(np.mean(uv_source != uv_result)),
         voiced_frames=int(both.sum()),
     )

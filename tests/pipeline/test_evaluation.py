@@ -52,7 +52,7 @@ def test_the_song_itself(tmp_path):
     for key in ("f0_correlation", "loudness_correlation", "to_source"):
         assert row.values[key] == pytest.approx(1)
     assert {key for key in row.values if row.values[key] == 0} == {
-        *("f0_rmse_cents", "off_pitch", "gross_pitch_error", "voicing_error"),
+        *("f0_rmse_cents", "off_pitch", "gross_pitch_error", "fine_cents", "voicing_error"),
     }
     assert row.values["quality"] == row.values["quality_source"] == pytest.approx(0.5)
     assert row.remarks == []

@@ -51,6 +51,13 @@ def test_a_tenth_of_the_frames_an_octave_off():
     assert found.rmse_cents == pytest.approx(1200 * math.sqrt(0.1))
 
 
+def test_octaves_are_no_fine_errors():
+    f0 = moved(SCALE, 7)
+    f0[::10] /= 2
+    assert compare_pitch(track(SCALE), track(f0)).fine_cents == pytest.approx(7)
+    assert math.isnan(compare_pitch(track(SCALE), track(SCALE / 2)).fine_cents), "none are left"
+
+
 def test_voicing_errors_are_counted_over_all_frames_and_pitch_over_common_ones():
     uv_source, uv_result = np.ones(100), np.ones(100)
     uv_source[:10], uv_result[5:20] = 0, 0  # 5 frames are unvoiced in both, 5 in the source alone, 10 in the result
