@@ -4,8 +4,11 @@ What a mouth does within a tenth of a second (bursts, closures, the way from one
 the recording; a small encoder leaves some of it out, and a small network smooths what is left. How the spectral
 envelope changes tells what is said, its mean who says it: changes of 1 to 16 Hz carry speech (Drullman et al. 1994,
 doi 10.1121/1.408467; Hermansky and Morgan 1994, "RASTA", doi 10.1109/89.326616). So the fast changes are taken from
-the recording, moved to where the other vocal tract has its formants. Slow ones, low frequencies, and all that is finer
-than the envelope stay as they were made.
+the recording, moved to where the other vocal tract has its formants. Of voiced sounds, slow changes and low frequencies
+stay as they were made, and all that is finer than the envelope stays everywhere.
+
+Unvoiced sounds come with slow changes and in all bands, for a fricative lasts longer than what counts as fast; less
+what the recording differs in from what was made, on average: its microphone, and who sings.
 
 Letters: F frames, M mels, Q cepstral coefficients.
 """
@@ -23,6 +26,9 @@ RATIO_CEPSTRA = 12  # of the smoother envelope that tells how long vocal tracts 
 FORMANTS = (600.0, 7000.0)  # Hz, where vocal tracts are compared; above, the room tells more
 MIDDLE, SLOPE = 650.0, 100.0  # Hz; half is carried there, less below, where a spectrum tells more of who sings
 MAX_RATIO, N_RATIOS = 1.35, 25  # of two vocal tracts
+UNVOICED_SECONDS = 0.02  # to either side: what is unvoiced for no longer is a tracker's slip
+EDGE_SECONDS = 0.01  # standard deviation of the Gaussian between voiced and unvoiced sounds
+DOUBT_SECONDS = 0.2  # a mean over sounds of that length counts half
 MIN_VOICED_SECONDS, MIN_LIKENESS = 1.0, 0.3  # with less, or less alike, two vocal tracts cannot be compared
 
 
@@ -43,6 +49,8 @@ class Articulation:
     def carry(self, made: Tensor, source: Tensor, f0: Tensor, *, voiced: Tensor, ratio: float) -> Tensor:
         """``made`` with the articulation of ``source``.
 
+        What rests, in either of them, becomes no louder; what is not finite is left as it is.
+
         Args:
             made: natural-log mel (F, M).
             source: natural-log mel (F, M) of the recording that it was made from.
@@ -51,8 +59,16 @@ class Articulation:
             ratio: see `vocal_tract_ratio`.
         """
         keep = self.envelope.below_harmonics(torch.where(voiced, f0, 0.0))
-        ours, theirs = (self._fast_changes(self._envelope(mel, keep)) for mel in (made, source))
-        return made + (self._warped(theirs, ratio) - ours) * self.carried.to(made)
+        ours, theirs = (self.envelope.cepstra(mel) for mel in (made, source))
+        difference = self._warped(self.envelope.mel(theirs * keep), ratio) - self.envelope.mel(ours * keep)
+        if not bool(torch.isfinite(difference).all()):
+            return made
+        sounding = torch.minimum(self.envelope.sounding(ours), self.envelope.sounding(theirs))[:, None]
+        unvoiced = self._unvoiced(voiced).to(difference)[:, None]
+        of_voiced = (difference - self._smooth(difference, SMOOTHING_SECONDS)) * self.carried.to(made)
+        of_unvoiced = difference - self._mean_difference(difference, sounding, unvoiced)
+        change = torch.lerp(of_voiced, of_unvoiced, self._smooth(unvoiced, EDGE_SECONDS))
+        return made + torch.minimum(change, change * sounding)
 
     def vocal_tract_ratio(self, made: Tensor, source: Tensor, f0: Tensor, *, voiced: Tensor) -> float:
         """By what the formants of ``source`` have to be multiplied to lie where those of ``made`` do.
@@ -82,13 +98,36 @@ class Articulation:
         """(F, M) of its cepstral coefficients, times ``keep`` (F, Q)."""
         return self.envelope.mel(self.envelope.cepstra(mel) * keep)
 
-    def _fast_changes(self, envelope: Tensor) -> Tensor:
-        """(F, M) less its mean over SMOOTHING_SECONDS around each frame."""
-        deviation = SMOOTHING_SECONDS / self.frame_seconds
+    def _unvoiced(self, voiced: Tensor) -> Tensor:
+        """(F,) bool, without gaps between voiced frames (F,) that are too short to be a sound."""
+        reach = round(UNVOICED_SECONDS / self.frame_seconds)
+        kernel = 2 * reach + 1
+        known = F.pad(voiced.float()[None, None], (2 * reach, 2 * reach), mode="replicate")
+        closed = -F.max_pool1d(-F.max_pool1d(known, kernel, stride=1), kernel, stride=1)
+        return closed[0, 0] == 0
+
+    def _mean_difference(self, difference: Tensor, sounding: Tensor, unvoiced: Tensor) -> Tensor:
+        """(M,) of (F, M) where it sounds (F, 1): half way between that of voiced and of unvoiced frames (F, 1).
+
+        From voiced ones alone, consonants would keep what is the singer's own in them. From unvoiced ones alone, a
+        model of somebody who recorded vowels, and makes vowels of consonants, would say that they have to be so.
+        The shorter a kind sounds, the less it counts.
+        """
+        total = trusts = difference.new_zeros(1)
+        for counted in (sounding * (1 - unvoiced), sounding * unvoiced):
+            n_frames = counted.sum().clamp_min(1e-6)
+            trust = n_frames / (n_frames + DOUBT_SECONDS / self.frame_seconds)
+            total = total + trust * (difference * counted).sum(dim=0) / n_frames
+            trusts = trusts + trust
+        return total / trusts
+
+    def _smooth(self, track: Tensor, seconds: float) -> Tensor:
+        """The mean of (F, C) around each frame, by a Gaussian of this standard deviation."""
+        deviation = seconds / self.frame_seconds
         reach = math.ceil(4 * deviation)
-        window = torch.exp(-0.5 * (torch.arange(-reach, reach + 1).to(envelope) / deviation) ** 2)
-        padded = F.pad(envelope.T[:, None], (reach, reach), mode="replicate")  # (M, 1, F + 2 reach)
-        return envelope - F.conv1d(padded, (window / window.sum())[None, None])[:, 0].T
+        window = torch.exp(-0.5 * (torch.arange(-reach, reach + 1).to(track) / deviation) ** 2)
+        padded = F.pad(track.T[:, None], (reach, reach), mode="replicate")  # (C, 1, F + 2 reach)
+        return F.conv1d(padded, (window / window.sum())[None, None])[:, 0].T
 
     def _warped(self, envelope: Tensor, ratio: float) -> Tensor:
         """(F, M) with what lies at each frequency moved to ``ratio`` times that."""

@@ -12,6 +12,9 @@ from torch import Tensor
 CEPSTRA = 20
 HARMONICS_SHARE = 0.8  # of the quefrency of the harmonics: from there on they would show in an envelope
 FLOOR = -9.0  # natural-log mel; what is quieter says nothing
+LOUD_QUANTILE = 0.95  # of the levels of a piece's frames
+SOUNDING = 3.0  # nepers: a frame sounds down to so far below it
+FADE = 2.0  # nepers further down, it does not sound at all
 
 
 class SpectralEnvelope:
@@ -43,3 +46,9 @@ class SpectralEnvelope:
         harmonics = 2 * n_mels * width / f0.clamp_min(1.0)  # coefficient that has their distance as period
         coefficients = torch.arange(self.n_cepstra, device=f0.device)
         return (HARMONICS_SHARE * harmonics[:, None] - coefficients + 1).clamp(0, 1)
+
+    def sounding(self, cepstra: Tensor) -> Tensor:
+        """How much each frame of a piece (F, Q) sounds, 0 to 1: (F,)."""
+        level = cepstra[:, 0] / len(self.centres) ** 0.5  # mean of the bands
+        lowest = max(float(level.quantile(LOUD_QUANTILE)) - SOUNDING, FLOOR + FADE)
+        return ((level - lowest) / FADE + 1).clamp(0, 1)

@@ -18,12 +18,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from modules.spectral_envelope import FLOOR, SpectralEnvelope
+from modules.spectral_envelope import SpectralEnvelope
 
 RIDGE = 0.1  # of the mean variance of the units' channels
-LOUD_QUANTILE = 0.95  # of the levels of a piece's frames
-SOUNDING = 3.0  # nepers: a frame sounds down to so far below it
-FADE = 2.0  # nepers further down, nothing is changed
 MIN_FIT_SECONDS = 5.0  # of recordings that sound and show a coefficient
 MAX_SCALE = 2.0  # of a coefficient that varies too little; one that varies more than in the recordings stays
 DOUBT_SECONDS = 0.5  # with known sounds of that length, shift and (as an exponent) scale are halved
@@ -161,7 +158,7 @@ class TimbreMatch:
         fit = TimbreFit(n_units, self.envelope.n_cepstra)
         for units, mel, f0 in clips:
             cepstra = self.envelope.cepstra(mel)
-            heard = self._sounding(cepstra, mel.shape[1]) == 1
+            heard = self.envelope.sounding(cepstra) == 1
             fit.add(units[heard], cepstra[heard], self.envelope.below_harmonics(f0)[heard] == 1)
         return fit.solve(MIN_FIT_SECONDS / self.frame_seconds)
 
@@ -173,7 +170,7 @@ class TimbreMatch:
         if not bool(torch.isfinite(made).all()):
             return made
         cepstra, shown = self.envelope.cepstra(made), self.envelope.below_harmonics(f0)
-        sounding = self._sounding(cepstra, made.shape[1])
+        sounding = self.envelope.sounding(cepstra)
         counted = expected.coverage * (sounding == 1)[:, None] * (shown == 1)  # (F, Q)
         n_frames = counted.sum(dim=0)  # (Q,), as those below
 
@@ -189,12 +186,6 @@ class TimbreMatch:
         change[:, 0] = 0  # the mean of the bands
         changed = made + self.envelope.mel(change * shown * sounding[:, None])
         return changed + (_log_power(made) - _log_power(changed)) * sounding[:, None]
-
-    def _sounding(self, cepstra: Tensor, n_mels: int) -> Tensor:
-        """How much each frame of (F, Q) sounds, 0 to 1: (F,)."""
-        level = cepstra[:, 0] / n_mels**0.5  # mean of the bands
-        lowest = max(float(level.quantile(LOUD_QUANTILE)) - SOUNDING, FLOOR + FADE)
-        return ((level - lowest) / FADE + 1).clamp(0, 1)
 
 
 def _log_power(mel: Tensor) -> Tensor:

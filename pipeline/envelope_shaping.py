@@ -51,7 +51,7 @@ class EnvelopeShaper:
         return torch.lerp(articulated, matched, infer.timbre_match)
 
     def _articulated(self, made: Tensor, batch: PieceBatch, f0: Tensor, share: float) -> Tensor:
-        """Mels (B, F, M), the fast changes of their envelopes drawn to those of the recordings."""
+        """Mels (B, F, M), with the articulation of the recordings, or a share of it."""
         if not share:
             return made
         carried = made.clone()

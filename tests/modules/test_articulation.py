@@ -1,4 +1,4 @@
-"""Fast changes of the envelope come from the recording, everything else from what was made."""
+"""Fast changes of the envelope, and unvoiced sounds, come from the recording, everything else from what was made."""
 
 import numpy as np
 import pytest
@@ -86,6 +86,122 @@ def test_harmonics_of_a_high_voice_are_no_envelope(articulation: Articulation, v
     known = articulation.carry(made, source, f0, voiced=heard, ratio=1.0) - made
     unknown = articulation.carry(made, source, torch.full_like(f0, 100.0), voiced=heard, ratio=1.0) - made
     assert known.norm() < 0.6 * unknown.norm() if voiced else torch.equal(known, unknown)
+
+
+def hissing(loudness: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
+    """A mel (F, M) of a vowel with an "s" of a third of a second in it, and which frames are voiced (F,)."""
+    voiced = (TIMES < 1.5) | (TIMES > 1.85)
+    hiss = torch.sigmoid((bands().centres.float() - 4500) / 500) * 5 - 7.5
+    return torch.where(voiced[:, None], speech(0.5), hiss) + loudness, voiced
+
+
+MIDDLE_OF_HISS = slice(int(1.63 / HOP), int(1.73 / HOP))
+
+
+def test_unvoiced_sounds_come_whole(articulation: Articulation) -> None:
+    """Much longer than what counts as fast, and in all bands; how loud the recording is says nothing."""
+    source, voiced = hissing(loudness=1.0)
+    made = speech(0.5)  # of a network that made a vowel of it
+    hiss = carried(articulation, made, source, voiced=voiced)[MIDDLE_OF_HISS].mean(dim=0)
+    wanted = articulation.envelope.mel(articulation.envelope.cepstra(source))[MIDDLE_OF_HISS].mean(dim=0)
+    vowel, likeness = made[MIDDLE_OF_HISS].mean(dim=0), torch.nn.functional.cosine_similarity
+    centred = [one - one.mean() for one in (hiss, wanted, vowel)]
+    assert likeness(centred[0], centred[1], dim=0) > 0.9 > 0 > likeness(centred[0], centred[2], dim=0)
+    inside_vowel = slice(20, int(1.2 / HOP))
+    change = carried(articulation, made, source, voiced=voiced)[inside_vowel] - made[inside_vowel]
+    assert change.abs().max() < 0.05, "voiced sounds stay"
+
+
+def test_unvoiced_sounds_of_another_microphone_come_without_it(articulation: Articulation) -> None:
+    """A tilt of the recording's whole spectrum is no articulation."""
+    source, voiced = hissing()
+    tilt = torch.linspace(1.5, -1.5, N_MELS)
+    result = carried(articulation, source, source + tilt, voiced=voiced)
+    torch.testing.assert_close(result, source, atol=0.05, rtol=0)
+
+
+def test_what_unvoiced_sounds_have_of_their_own_is_halved(articulation: Articulation) -> None:
+    """Brighter "s" of the recording than those that were made, under the same vowels: half is the singer's.
+
+    A bit less than that of a single one, which tells less than the vowels.
+    """
+    made, voiced = hissing()
+    tilt = torch.linspace(-1.5, 1.5, N_MELS)
+    change = (carried(articulation, made, made + tilt * ~voiced[:, None], voiced=voiced) - made)[MIDDLE_OF_HISS]
+    share = float((change.mean(dim=0) * tilt).sum() / tilt.square().sum())
+    assert 0.5 < share < 0.65
+
+
+def test_an_unvoiced_sound_moves_with_the_vocal_tract(articulation: Articulation) -> None:
+    source, voiced = hissing()
+    made = torch.where(voiced[:, None], source, source[voiced].mean(dim=0))
+    edges = {}
+    for ratio in (0.8, 1.0, 1.2):
+        hiss = carried(articulation, made, source, voiced=voiced, ratio=ratio)[MIDDLE_OF_HISS].mean(dim=0)
+        edges[ratio] = float(articulation.centres[int(hiss[60:].diff().argmax()) + 60])  # where it rises most
+    assert edges[0.8] < 0.9 * edges[1.0] and edges[1.2] > 1.1 * edges[1.0]
+
+
+def test_a_slip_of_the_tracker_is_no_unvoiced_sound(articulation: Articulation) -> None:
+    """Three frames in a vowel, of a singer whose low bands go their own way."""
+    source, made = speech(0.5), speech(0.5) + torch.sin(2 * torch.pi * 0.5 * TIMES)[:, None]
+    slipped = torch.ones(N_FRAMES, dtype=torch.bool)
+    slipped[40:43] = slipped[150:153] = False
+    found, wanted = carried(articulation, made, source, voiced=slipped), carried(articulation, made, source)
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
+
+
+def test_unvoiced_sounds_do_not_click(articulation: Articulation) -> None:
+    """A slow change of all bands, which counts in unvoiced sounds alone: it fades in over a few frames."""
+    made, (_, voiced) = speech(0.5), hissing()
+    source = made + 2 * torch.exp(-0.5 * ((TIMES - 1.67) / 0.4) ** 2)[:, None]
+    change = (carried(articulation, made, source, voiced=voiced) - made)[:, :5]
+    assert change.abs().max() > 0.5
+    assert change.diff(dim=0).abs().max() < 0.6 * change.abs().max()
+
+
+def test_rests_become_no_louder_and_lose_noise(articulation: Articulation) -> None:
+    """Of a quiet recording, of a noisy one, and of a model that learnt the noise of its singer's room."""
+    voiced = hissing()[1] & (TIMES < 2.5)
+    resting = ~voiced & (TIMES > 2)
+    rest = slice(int(2.5 / HOP) + 1, -1)
+    for room, noise in ((-11.5, -10.5), (-11.5, -5.0), (-8.0, -10.5), (-8.0, -9.0)):
+        source, made = hissing(loudness=-2.0)[0], hissing()[0]
+        source[resting], made[resting] = room, noise
+        result = carried(articulation, made, source, voiced=voiced)
+        assert (result - made)[rest].max() < 0.05
+        assert room > -11 or noise < -10 or result[int(2.7 / HOP) : -1].max() < noise - 1.5
+        hiss = slice(int(1.5 / HOP), int(1.85 / HOP))
+        assert (result - made)[hiss].mean().abs() < 0.2, "noise in rests says nothing about an s"
+        tail = carried(articulation, made, source, voiced=hissing()[1])
+        assert (tail - made)[rest].max() < 0.05, "also where a tracker hears a voice in it"
+
+
+@pytest.mark.parametrize("n_unvoiced", [6, 12, 18, 30])
+def test_how_loud_a_recording_is_says_nothing_in_short_pieces(articulation: Articulation, n_unvoiced: int) -> None:
+    """One consonant in silence, and nothing else."""
+    source = torch.full((N_FRAMES, N_MELS), -11.5)
+    source[100 : 100 + n_unvoiced] = hissing()[0][MIDDLE_OF_HISS][:1]
+    nobody = torch.zeros(N_FRAMES, dtype=torch.bool)
+    result = carried(articulation, source, source + 2.0, voiced=nobody)
+    inside = slice(102, 98 + n_unvoiced)
+    torch.testing.assert_close(result[inside], source[inside], atol=0.1, rtol=0)
+
+
+def test_what_is_not_finite_is_left(articulation: Articulation) -> None:
+    made, source = speech(0.5), speech(8.0)
+    for broken in (float("nan"), float("inf")):
+        made[5, 3] = broken
+        torch.testing.assert_close(carried(articulation, made, source), made, equal_nan=True)
+
+
+@pytest.mark.parametrize("voiced", [True, False])
+@pytest.mark.parametrize(("loudness", "gain"), [(0.0, 1.5), (-4.2, 0.3)])
+def test_a_piece_of_one_kind_of_sound(articulation: Articulation, voiced: bool, loudness: float, gain: float) -> None:
+    """A whisper, a hum: what the other kind would say of the microphone is not missed; nor is anything that sounds."""
+    mel, heard = speech(6.0) + loudness, torch.full((N_FRAMES,), voiced)
+    louder = carried(articulation, mel, mel + gain, voiced=heard)
+    torch.testing.assert_close(louder, mel, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("ratio", [0.8, 1.0, 1.2])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from modules.mel_processing import mel_edges
-from modules.spectral_envelope import CEPSTRA, FLOOR, SpectralEnvelope
+from modules.spectral_envelope import CEPSTRA, FADE, FLOOR, SOUNDING, SpectralEnvelope
 
 N_MELS = 128
 
@@ -26,6 +26,15 @@ def test_the_first_coefficient_is_the_level(envelope: SpectralEnvelope) -> None:
     torch.testing.assert_close(envelope.cepstra(mel)[:, 0] / N_MELS**0.5, mel.mean(dim=1), atol=1e-4, rtol=0)
     silence = envelope.cepstra(torch.full((1, N_MELS), 2 * FLOOR))
     assert silence[0, 0] == pytest.approx(FLOOR * N_MELS**0.5, rel=1e-4)
+
+
+def test_what_is_far_below_the_loud_frames_does_not_sound(envelope: SpectralEnvelope) -> None:
+    """And nothing does in silence, where all frames are as loud as the loud ones."""
+    below = torch.tensor([0.0, 0.0, SOUNDING, SOUNDING + FADE / 2, SOUNDING + FADE])
+    piece = (-1.0 - below)[:, None].expand(-1, N_MELS)
+    torch.testing.assert_close(envelope.sounding(envelope.cepstra(piece)), torch.tensor([1.0, 1.0, 1.0, 0.5, 0.0]))
+    silence = torch.full((5, N_MELS), FLOOR - 1)
+    assert not envelope.sounding(envelope.cepstra(silence)).any()
 
 
 def test_harmonics_hide_coefficients(envelope: SpectralEnvelope) -> None:
