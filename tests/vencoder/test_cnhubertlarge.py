@@ -75,6 +75,8 @@ def test_objects_of_fairseq_in_the_file(tmp_path, monkeypatch):
     def foreign(module: str, name: str, base: type = object) -> type:
         cls = enum.Enum(name, {"one": 1}) if base is enum.Enum else type(name, (base,), {})
         cls.__module__ = module
+        if base is enum.Enum:  # by value, as the Pythons that fairseq runs on; 3.11.2 pickles getattr and a name
+            cls.__reduce_ex__ = lambda self, _protocol: (type(self), (self.value,))
         parts = module.split(".")
         for i in range(1, len(parts) + 1):
             monkeypatch.setitem(sys.modules, ".".join(parts[:i]), types.ModuleType(".".join(parts[:i])))
